@@ -1,0 +1,185 @@
+//! Store: what outlives the process, asked by meaning.
+//!
+//! Two shapes per owner (a bare address): **maps** ([`Table`]) and append-only **logs** ([`Log`]),
+//! and one fenced atomic batch per slot. A feature never sees which implementation it has; one
+//! test suite ([`tests`]) runs against each.
+//!
+//! **Invariant:** `commit` is refused unless the writer is the stored owner of the slot at exactly
+//! the stored epoch. Leases are liveness; this is safety.
+
+pub mod codec;
+
+pub mod embedded;
+
+mod key;
+
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use bytes::Bytes;
+use couplet_proto::Jid;
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::slot::{Seed, Slot};
+
+/// A future the store returns.
+pub type Answer<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+
+/// A map every owner has: key → value. Declared by the feature that owns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Table {
+    /// Part of the stored key: never changed, never given to another table.
+    pub id: u8,
+    /// For logs and documents.
+    pub name: &'static str,
+    /// Whether it is read when the account is activated and stays in memory. Tables of large or
+    /// rarely read values are asked by `get`.
+    pub is_resident: bool,
+}
+
+/// An append-only sequence every owner has. Declared by the feature that owns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Log {
+    /// Part of the stored key: never changed, never given to another log.
+    pub id: u8,
+    /// For logs and documents.
+    pub name: &'static str,
+}
+
+/// Where an entry stands in a log: the time it was made in milliseconds, then a count, so that
+/// ids grow and a repeated append is the same entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct LogId {
+    /// Milliseconds since 1970.
+    pub millis: u64,
+    /// Order within the millisecond.
+    pub count: u32,
+}
+
+/// The credentials table: its rows are the accounts there are.
+pub const CREDENTIALS: Table = Table {
+    id: 1,
+    name: "credentials",
+    is_resident: true,
+};
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Write {
+    /// Sets a value.
+    Put {
+        /// Which map.
+        table: Table,
+        /// Which key; may be empty for a map of one value.
+        key: Box<str>,
+        /// Encoded by [`codec`].
+        value: Bytes,
+    },
+    /// Removes a value; no error if there is none.
+    Delete {
+        /// Which map.
+        table: Table,
+        /// Which key.
+        key: Box<str>,
+    },
+    /// Adds an entry to a log. Repeating it changes nothing.
+    Append {
+        /// Which log.
+        log: Log,
+        /// Where.
+        id: LogId,
+        /// Encoded by [`codec`].
+        value: Bytes,
+    },
+    /// Removes every entry up to and including `through`.
+    Truncate {
+        /// Which log.
+        log: Log,
+        /// The last entry to go.
+        through: LogId,
+    },
+    /// Removes everything the owner has, in every table and log.
+    Erase,
+}
+
+/// The writes of one slot that must become durable together.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// The slot all owners in it belong to.
+    pub slot: Slot,
+    /// The epoch at which the writer owns the slot.
+    pub epoch: Epoch,
+    /// Bare addresses and their changes, applied in order.
+    pub writes: Vec<(Jid, Write)>,
+}
+
+/// What is read when an account is activated.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Every row of every resident table: table, key, value.
+    pub rows: Vec<(u8, Box<str>, Bytes)>,
+    /// How long each non-empty log is: log, entries.
+    pub logs: Vec<(u8, u64)>,
+}
+
+/// Why the store did not answer.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The slot belongs to another origin, or to this one at another epoch.
+    #[error("slot {slot} is not owned at this epoch")]
+    Fenced {
+        /// Which slot.
+        slot: Slot,
+    },
+    /// The store cannot be reached or cannot write now; the cause in words for the operator.
+    #[error("the store is not available: {0}")]
+    Unavailable(String),
+    /// What is stored cannot be read; the place in words for the operator.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// What outlives the process.
+pub trait Store: Send + Sync + 'static {
+    /// The cluster's seed, made when the store was.
+    fn seed(&self) -> Seed;
+
+    /// Makes `node` the owner of these slots, each at the epoch after the stored one.
+    fn claim<'a>(&'a self, node: &'a str, slots: Vec<Slot>) -> Answer<'a, Vec<(Slot, Epoch)>>;
+
+    /// What an account needs to be active.
+    fn load(&self, slot: Slot, owner: Jid) -> Answer<'_, Snapshot>;
+
+    /// One value.
+    fn get(&self, slot: Slot, owner: Jid, table: Table, key: Box<str>)
+    -> Answer<'_, Option<Bytes>>;
+
+    /// Entries of a log after `after` (from the first, if `None`), oldest first, at most `max`.
+    fn read_log(
+        &self,
+        slot: Slot,
+        owner: Jid,
+        log: Log,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Answer<'_, Vec<(LogId, Bytes)>>;
+
+    /// Makes a batch durable, all of it or none. When it answers `Ok` the batch survives
+    /// `kill -9` and loss of power.
+    ///
+    /// # Errors
+    /// [`Error::Fenced`] when this node (see `claim`) is not the stored owner at `batch.epoch`;
+    /// otherwise the batch may or may not be stored, and repeating it is safe.
+    fn commit(&self, batch: Batch) -> Answer<'_, ()>;
+
+    /// Accounts of a domain in order of their local part after `after`, at most `max`.
+    fn accounts(&self, domain: Box<str>, after: Option<Box<str>>, max: usize)
+    -> Answer<'_, Vec<Jid>>;
+
+    /// Writes a consistent copy into the folder `to`, which must not exist or be empty, while
+    /// everything goes on. The copy can be used as a data folder.
+    fn backup<'a>(&'a self, to: &'a Path) -> Answer<'a, ()>;
+}

@@ -1,0 +1,19 @@
+//! The two languages of Couplet: XMPP as clients speak it, the link as our nodes speak it.
+//!
+//! General before particular:
+//!
+//! - [`xmpp`]: the vocabulary of XMPP: addresses, stanzas, elements, errors, forms, time.
+//! - [`slot`]: the fixed portion of all addresses an address belongs to.
+//! - [`link`]: what edges and origins say to each other.
+//!
+//! **Invariant:** nothing here opens a socket, reads a clock or draws a random number.
+
+pub mod xmpp;
+
+pub mod slot;
+
+pub mod link;
+
+pub use xmpp::element::Element;
+pub use xmpp::jid::Jid;
+pub use xmpp::stanza::{Kind, Stanza, Type};
