@@ -1,0 +1,30 @@
+//! The edge's clock: monotonic milliseconds since the process started.
+
+use std::time::{Duration, Instant};
+
+/// Reads the time since one moment that the whole process shares, so that a stanza stamped by
+/// the origin's clock can be compared with the edge's.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Instant,
+}
+
+// === impl Clock ===
+
+impl Clock {
+    /// A clock that counts from `started`.
+    pub const fn since(started: Instant) -> Self {
+        Self { started }
+    }
+
+    /// Milliseconds since the start. Never 0, which frames use for "not measured".
+    pub fn now_ms(self) -> u64 {
+        let elapsed = self.started.elapsed().as_millis();
+        u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// The moment that many milliseconds after the start.
+    pub fn at(self, ms: u64) -> Instant {
+        self.started + Duration::from_millis(ms)
+    }
+}
