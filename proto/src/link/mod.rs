@@ -40,6 +40,13 @@ pub trait Uplink: Send + Sync + 'static {
 
     /// Waits until the slot's owner may have room again.
     fn room(&self, slot: Slot) -> Waiting<'_>;
+
+    /// The present time on the clock that stamps [`frame::ToEdge::Deliver`]'s `entered`, so that
+    /// an edge in the same process can measure the way of a stanza; `None` when the clocks of
+    /// the two ends cannot be compared.
+    fn now_ms(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Why an uplink did not take a frame; the frame comes back.
