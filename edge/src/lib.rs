@@ -6,3 +6,5 @@
 //! nothing on disk and never sees a password verifier.
 
 pub mod clock;
+
+pub mod framing;
