@@ -1,0 +1,11 @@
+//! The verbs tests are written in: a server process, a plain client, a player of scenes.
+
+pub(crate) mod attack;
+pub(crate) mod client;
+pub(crate) mod pattern;
+pub(crate) mod sasl;
+pub(crate) mod scene;
+pub(crate) mod server;
+pub(crate) mod stage;
+pub(crate) mod tls;
+pub(crate) mod tree;

@@ -1,0 +1,6 @@
+//! Everything seen from outside: the real binary as a process, plain clients, real bytes.
+
+#[cfg(test)]
+mod harness;
+
+mod scenes;
