@@ -7,6 +7,7 @@ use couplet_proto::Jid;
 use couplet_proto::link::frame::{Detached, ToEdge, ToOrigin};
 use couplet_proto::link::id::SessionId;
 use couplet_proto::slot::Slot;
+use couplet_proto::xmpp::error::StreamCondition;
 use smallvec::SmallVec;
 
 use crate::framing::{Budget, FramingError, Item};
@@ -68,6 +69,9 @@ pub enum Event<'a> {
     /// The client was silent for long: ask it for a sign of life (XEP-0199), with this id.
     /// Ignored while no resource is bound. Any byte from the client is an answer.
     Ping(&'a str),
+    /// The client gave no sign of life: the stream ends with `connection-timeout`, the session may
+    /// be resumed if it can.
+    Silent,
 }
 
 /// What the TLS handshake left behind.
@@ -98,8 +102,9 @@ pub enum Action {
         /// Its full address.
         jid: Jid,
     },
-    /// Flush, then close the transport. The stream wants no more events.
-    Close,
+    /// Flush, then close the transport. The stream wants no more events. Names the stream error,
+    /// if one was written, for the log and the metrics.
+    Close(Option<StreamCondition>),
 }
 
 /// The actions of one step; hardly ever more than two.

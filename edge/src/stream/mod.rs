@@ -1,14 +1,77 @@
-//! Stream: negotiation and session as a state machine without I/O.
+//! Stream: negotiation and session as a state machine without I/O, shared by every transport.
+//!
+//! Events in, bytes and actions out ([`event`]). The connection's task owns the socket, the
+//! framer and the timers; the stream decides what is allowed when, and what is said.
+//!
+//! ```text
+//!                 ┌───────────── Secured ◀── Handshake ◀──┐
+//!                 ▼                                       │ <starttls/>
+//!    new ──▶ AwaitHeader ──── header ────▶ Choice ────────┤
+//!                 ▲            <auth/> ┌──▶ │ ▲ ──────────┤ register, set
+//!                 │                    │    ▼ │ failure   ▼
+//!                 │            AwaitInitial ─┼─ AwaitOrigin ⇄ Registering
+//!                 │                    │     │   │    ▲ ▼ challenge, response
+//!                 │                    └─────┴───┤   AwaitResponse
+//!                 └───────── Authenticated ──────┘
+//!    (authenticated) Choice ── bind ──▶ Binding ── Bound ──▶ Bound      any ── error, close ──▶ Closed
+//! ```
+//!
+//! Everything before the resource is bound stands in one box that is dropped then: an idle
+//! session is small.
+//!
+//! **Invariants.** A stream authenticates at most once. While it waits for the origin or for TLS it
+//! takes no items ([`Stream::is_waiting`]), so there is never more than one request to the origin
+//! under way and an answer cannot meet the wrong question. Each session gets exactly one
+//! `Detach`, each exchange that is given up one `Abort`.
+//!
+//! - `negotiation`: what is allowed at which step, until a resource is bound.
+//! - `header`: stream headers, theirs and ours (RFC 6120 §4.7, §4.8).
+//! - `features`: what is offered when (§4.3.2).
+//! - `starttls` (§5), `sasl` and `mechanism` (§6), `register` (XEP-0077), `bind` (§7).
+//! - `session`: the rules for stanzas (§8) once a resource is bound.
+//! - `error`: stream errors (§4.9); nothing else writes them.
 
 pub mod event;
+
+mod negotiation;
+
+mod header;
+
+mod features;
+
+mod starttls;
+
+mod sasl;
+
+mod mechanism;
+
+mod register;
+
+mod bind;
+
+mod session;
+
+mod error;
+
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use couplet_proto::Jid;
+use couplet_proto::link::frame::{Detached, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::slot::Slot;
+use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::xmpp::escape::Sink;
+use couplet_proto::xmpp::ns;
+use couplet_proto::{Element, Jid, Kind, Stanza};
+
+use crate::framing::Item;
+use error::Failure;
+use negotiation::Negotiation;
+use session::Session;
 
 pub use event::{Action, Actions, Caps, Event, Secured, Setup};
 
@@ -17,9 +80,40 @@ pub use event::{Action, Actions, Caps, Event, Secured, Setup};
 pub struct Stream {
     setup: Arc<Setup>,
     connection: ConnectionId,
-    peer: IpAddr,
-    seed: u128,
+    state: State,
 }
+
+/// Where a stream is in its life.
+#[derive(Debug)]
+enum State {
+    Negotiating(Box<Negotiation>),
+    Bound(Session),
+    Closed,
+}
+
+/// What a handler wants to become of the stream.
+#[derive(Debug)]
+enum Next {
+    /// Go on.
+    Stay,
+    /// A resource is bound.
+    Bind(Session),
+    /// Close our side too, in good order.
+    Close,
+}
+
+type Outcome = Result<Next, Failure>;
+
+/// What a step may use, and where what it says goes.
+struct Reply<'a> {
+    setup: &'a Setup,
+    connection: ConnectionId,
+    slot_of: &'a dyn Fn(&Jid) -> Slot,
+    out: &'a mut BytesMut,
+    actions: &'a mut Actions,
+}
+
+// === impl Stream ===
 
 impl Stream {
     /// A stream nothing has been said on. `seed` is random and never used twice: stream ids are
@@ -28,8 +122,7 @@ impl Stream {
         Self {
             setup,
             connection,
-            peer,
-            seed,
+            state: State::Negotiating(Box::new(Negotiation::new(peer, seed))),
         }
     }
 
@@ -42,18 +135,133 @@ impl Stream {
         out: &mut BytesMut,
         actions: &mut Actions,
     ) {
-        tracing::trace!(?event, connection = ?self.connection, peer = %self.peer, "event");
-        let _ = (&self.setup, self.seed, slot_of, out, actions);
+        let mut reply = Reply {
+            setup: &self.setup,
+            connection: self.connection,
+            slot_of,
+            out,
+            actions,
+        };
+        if let Event::ClientGone(reason) = event {
+            self.state.release(reason, &mut reply);
+            return;
+        }
+        let outcome = match &mut self.state {
+            State::Bound(session) => session.step(event, &mut reply),
+            State::Negotiating(negotiation) => negotiation.step(event, &mut reply),
+            State::Closed => {
+                release_late_session(event, &mut reply);
+                return;
+            }
+        };
+        match outcome {
+            Ok(Next::Stay) => {}
+            Ok(Next::Bind(session)) => self.state = State::Bound(session),
+            Ok(Next::Close) => {
+                reply.out.put("</stream:stream>");
+                self.state.release(Detached::Closed, &mut reply);
+                reply.actions.push(Action::Close(None));
+            }
+            Err(failure) => {
+                if let State::Negotiating(negotiation) = &mut self.state {
+                    // RFC 6120 §4.9.1.2: an error stands in a stream.
+                    negotiation.ensure_open(&mut reply);
+                }
+                failure.write(reply.out);
+                self.state.release(failure.detached(), &mut reply);
+                reply.actions.push(Action::Close(Some(failure.condition)));
+            }
+        }
     }
 
     /// The session bound on this stream and its account's slot.
     pub fn session(&self) -> Option<(SessionId, Slot)> {
-        None
+        match &self.state {
+            State::Bound(session) => Some((session.id, session.slot)),
+            State::Negotiating(_) | State::Closed => None,
+        }
     }
 
     /// Whether the next item must wait: for the origin's answer or for the TLS handshake. The
     /// connection's task leaves the rest of its input unread meanwhile.
     pub fn is_waiting(&self) -> bool {
-        false
+        match &self.state {
+            State::Negotiating(negotiation) => negotiation.is_waiting(),
+            State::Bound(_) | State::Closed => false,
+        }
     }
+
+    /// Whether the stream is over.
+    pub fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+}
+
+// === impl State ===
+
+impl State {
+    /// Ends the stream here; tells the origin what it need not keep for it.
+    fn release(&mut self, reason: Detached, reply: &mut Reply<'_>) {
+        match std::mem::replace(self, Self::Closed) {
+            Self::Bound(session) => session.detach(reason, reply),
+            Self::Negotiating(negotiation) => negotiation.abandon(reply),
+            Self::Closed => {}
+        }
+    }
+}
+
+// === impl Reply ===
+
+impl Reply<'_> {
+    /// Sends a frame to the owner of the account's slot.
+    fn up(&mut self, account: &Jid, frame: ToOrigin) -> Slot {
+        let slot = (self.slot_of)(account);
+        self.actions.push(Action::Up(slot, frame));
+        slot
+    }
+
+    /// Writes a stanza of ours to the client.
+    fn stanza(&mut self, stanza: &Stanza) {
+        stanza.write(self.out);
+    }
+
+    /// Writes an element of ours that stands directly in the stream.
+    fn element(&mut self, element: &Element) {
+        element.write(self.out, ns::CLIENT);
+    }
+}
+
+/// A resource bound after its stream had ended must not live on unnoticed.
+fn release_late_session(event: Event<'_>, reply: &mut Reply<'_>) {
+    if let Event::FromOrigin(ToEdge::Bound { session, jid, .. }) = event {
+        let reason = Detached::Closed;
+        reply.up(&jid, ToOrigin::Detach { session, reason });
+    }
+}
+
+/// What every state says to a top-level element that none of its protocols expects.
+fn unexpected(element: &Element) -> Outcome {
+    match (element.ns(), element.name()) {
+        // The client found a mistake of ours and closes; there is nothing to add.
+        (ns::STREAM, "error") => Ok(Next::Close),
+        (ns::STREAM, "stream") => {
+            Err(Failure::new(StreamCondition::BadFormat).with_text("a stream within the stream"))
+        }
+        (ns::SASL | ns::SASL2 | ns::TLS, _) => {
+            Err(Failure::new(StreamCondition::PolicyViolation).with_text("not at this time"))
+        }
+        (_, name) if Kind::from_name(name).is_some() => {
+            Err(Failure::new(StreamCondition::InvalidNamespace))
+        }
+        _ => Err(Failure::new(StreamCondition::UnsupportedStanzaType)),
+    }
+}
+
+/// A second header where none is due, or content where the header is.
+fn misplaced(item: &Item) -> Failure {
+    let text = match item {
+        Item::Open(_) => "the stream is open already",
+        _ => "a stream header comes first",
+    };
+    Failure::new(StreamCondition::BadFormat).with_text(text)
 }
