@@ -36,7 +36,7 @@ pub struct Table {
     /// For logs and documents.
     pub name: &'static str,
     /// Whether it is read when the account is activated and stays in memory. Tables of large or
-    /// rarely read values are asked by `get`.
+    /// rarely read values are asked by `get`. Part of the stored key too: never changed.
     pub is_resident: bool,
 }
 
@@ -59,7 +59,8 @@ pub struct LogId {
     pub count: u32,
 }
 
-/// The credentials table: its rows are the accounts there are.
+/// The credentials table: its rows are the accounts there are, and a store keeps the list of
+/// [`Store::accounts`] by them.
 pub const CREDENTIALS: Table = Table {
     id: 1,
     name: "credentials",
@@ -85,7 +86,7 @@ pub enum Write {
         /// Which key.
         key: Box<str>,
     },
-    /// Adds an entry to a log. Repeating it changes nothing.
+    /// Adds an entry to a log. An entry that is there already stays as it is.
     Append {
         /// Which log.
         log: Log,
@@ -147,7 +148,8 @@ pub trait Store: Send + Sync + 'static {
     /// The cluster's seed, made when the store was.
     fn seed(&self) -> Seed;
 
-    /// Makes `node` the owner of these slots, each at the epoch after the stored one.
+    /// Makes `node` the owner of these slots, each at the epoch after the stored one. From then
+    /// on `node` is who commits through this store.
     fn claim<'a>(&'a self, node: &'a str, slots: Vec<Slot>) -> Answer<'a, Vec<(Slot, Epoch)>>;
 
     /// What an account needs to be active.
@@ -171,13 +173,18 @@ pub trait Store: Send + Sync + 'static {
     /// `kill -9` and loss of power.
     ///
     /// # Errors
-    /// [`Error::Fenced`] when this node (see `claim`) is not the stored owner at `batch.epoch`;
-    /// otherwise the batch may or may not be stored, and repeating it is safe.
+    /// [`Error::Fenced`] when this node (see `claim`) is not the stored owner at `batch.epoch`:
+    /// nothing was changed. After any other error, and when the answer is not awaited, the batch
+    /// may or may not be stored; repeating it is safe as long as nothing was committed since.
     fn commit(&self, batch: Batch) -> Answer<'_, ()>;
 
-    /// Accounts of a domain in order of their local part after `after`, at most `max`.
-    fn accounts(&self, domain: Box<str>, after: Option<Box<str>>, max: usize)
-    -> Answer<'_, Vec<Jid>>;
+    /// Accounts of a domain in byte order of their local part after `after`, at most `max`.
+    fn accounts(
+        &self,
+        domain: Box<str>,
+        after: Option<Box<str>>,
+        max: usize,
+    ) -> Answer<'_, Vec<Jid>>;
 
     /// Writes a consistent copy into the folder `to`, which must not exist or be empty, while
     /// everything goes on. The copy can be used as a data folder.

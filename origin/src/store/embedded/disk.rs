@@ -1,0 +1,414 @@
+//! The database in its folder: how it is opened, what is asked of it.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+use couplet_proto::Jid;
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::slot::{Seed, Slot};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use prost::Message;
+use rand::TryRng;
+
+use super::lock::make_folder;
+use super::{OpenError, Options, backup};
+use crate::store::codec::{self, Damaged};
+use crate::store::key::{self, Key, Loaded};
+use crate::store::{Error, Log, LogId, Snapshot, Table};
+
+/// The version of all keys and values together.
+const FORMAT: u32 = 1;
+
+/// Where the database is, in the data folder.
+pub(super) const FOLDER: &str = "store";
+
+/// A database that is being made for the first time; nothing in it was promised to anyone.
+const NEW_FOLDER: &str = "store.new";
+
+const KEYSPACE: &str = "couplet";
+
+/// Bytes of journals after which the database writes them into sorted files: the least it takes.
+const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// The open database.
+pub(super) struct Disk {
+    database: Database,
+    rows: Keyspace,
+    options: Options,
+}
+
+/// The database as readers find it; the writer may close and open it again.
+pub(super) struct Cell(RwLock<Result<Arc<Disk>, String>>);
+
+/// Who owns a slot.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Owner {
+    #[prost(uint64, tag = "1")]
+    pub(super) epoch: u64,
+    #[prost(string, tag = "2")]
+    pub(super) node: String,
+}
+
+/// How long a log is.
+#[derive(Clone, PartialEq, Eq, Message)]
+pub(super) struct Length {
+    #[prost(uint64, tag = "1")]
+    pub(super) entries: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Format {
+    #[prost(uint32, tag = "1")]
+    number: u32,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct StoredSeed {
+    #[prost(bytes = "bytes", tag = "1")]
+    bytes: Bytes,
+}
+
+/// What the file system's error means to whoever asked.
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+        match error.kind() {
+            InvalidData | UnexpectedEof => Self::Corrupt(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// What the database's error means to whoever asked.
+impl From<fjall::Error> for Error {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+                error.into()
+            }
+            fjall::Error::Poisoned => Self::Unavailable("an earlier write failed".into()),
+            fjall::Error::Locked => Self::Unavailable("another process has its files open".into()),
+            other => Self::Corrupt(other.to_string()),
+        }
+    }
+}
+
+/// Opens the database of a data folder that is locked for us, and makes it if there is none.
+pub(super) fn open(folder: &Path, options: Options) -> Result<(Disk, Seed), OpenError> {
+    let path = folder.join(FOLDER);
+    if folder.join(backup::UNFINISHED_FOLDER).exists() {
+        return Err(OpenError::Unfinished {
+            folder: folder.into(),
+        });
+    }
+    if !path.exists() {
+        create(folder, options).map_err(|error| open_error(folder, error))?;
+    }
+    let disk = Disk::open(&path, options).map_err(|error| open_error(folder, error))?;
+    let found = disk.format().map_err(|error| open_error(folder, error))?;
+    if found > FORMAT {
+        return Err(OpenError::Newer {
+            folder: folder.into(),
+            found,
+            known: FORMAT,
+        });
+    }
+    let seed = disk.seed().map_err(|error| open_error(folder, error))?;
+    Ok((disk, seed))
+}
+
+/// Why the data folder cannot be opened.
+pub(super) fn open_error(folder: &Path, error: Error) -> OpenError {
+    let folder = folder.into();
+    match error {
+        Error::Corrupt(cause) => OpenError::Damaged { folder, cause },
+        Error::Unavailable(cause) => OpenError::Unusable { folder, cause },
+        Error::Fenced { .. } => OpenError::Unusable {
+            folder,
+            cause: error.to_string(),
+        },
+    }
+}
+
+/// Makes the database beside its place and moves it there when it is whole, so that a crash in
+/// between leaves nothing half made.
+fn create(folder: &Path, options: Options) -> Result<(), Error> {
+    let path = folder.join(NEW_FOLDER);
+    if path.exists() {
+        std::fs::remove_dir_all(&path)?;
+    }
+    let mut bytes = [0; 16];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Error::Unavailable(format!("no randomness for the seed: {error}")))?;
+    let seed = StoredSeed {
+        bytes: Bytes::copy_from_slice(&bytes),
+    };
+    let disk = Disk::open(&path, options)?;
+    disk.write([
+        (key::format(), Some(Format { number: FORMAT }.encode())),
+        (key::seed(), Some(seed.encode())),
+    ])?;
+    drop(disk);
+    settle(&path, &folder.join(FOLDER))
+}
+
+/// Moves a whole database to its place, durably.
+pub(super) fn settle(from: &Path, to: &Path) -> Result<(), Error> {
+    std::fs::rename(from, to)?;
+    let folder = to.parent().unwrap_or(to);
+    // Only a folder that is opened can be synchronised; some systems cannot, and need not.
+    #[cfg(unix)]
+    std::fs::File::open(folder).and_then(|folder| folder.sync_all())?;
+    Ok(())
+}
+
+// === impl Disk ===
+
+impl Disk {
+    /// Opens the database in this very folder, making it if there is none.
+    pub(super) fn open(path: &Path, options: Options) -> Result<Self, Error> {
+        make_folder(path)?;
+        // It asserts what it reads at some places; a damaged folder must not end the process.
+        let opened = catch_unwind(AssertUnwindSafe(|| {
+            let database = Database::builder(path)
+                .cache_size(options.cache_bytes)
+                .max_journaling_size(JOURNAL_BYTES)
+                .manual_journal_persist(true)
+                .worker_threads(1)
+                .open()?;
+            let rows = database.keyspace(KEYSPACE, || {
+                KeyspaceCreateOptions::default()
+                    .manual_journal_persist(true)
+                    .max_memtable_size(options.memtable_bytes)
+            })?;
+            Ok::<_, fjall::Error>((database, rows))
+        }));
+        let (database, rows) =
+            opened.map_err(|_| Error::Corrupt("opening it ended in a panic".into()))??;
+        Ok(Self {
+            database,
+            rows,
+            options,
+        })
+    }
+
+    /// Makes changes durable, all or none.
+    pub(super) fn write(
+        &self,
+        changes: impl IntoIterator<Item = (Key, Option<Bytes>)>,
+    ) -> Result<(), Error> {
+        // With this durability the journal is on the disk before a reader sees the changes.
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        for (key, value) in changes {
+            match value {
+                Some(value) => batch.insert(&self.rows, key, &value[..]),
+                None => batch.remove(&self.rows, key),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    /// The owners of all slots that have one.
+    pub(super) fn owners(&self) -> Result<Vec<(Slot, Owner)>, Error> {
+        let mut owners = Vec::new();
+        for item in self.rows.range(key::owners()) {
+            let (key, value) = item.into_inner()?;
+            let slot = key::read_owner(&key).ok_or_else(|| corrupt_key(&key))?;
+            owners.push((slot, Owner::decode(&copy(&value))?));
+        }
+        Ok(owners)
+    }
+
+    /// Whether there is such a key.
+    pub(super) fn has(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.rows.contains_key(key)?)
+    }
+
+    /// The value of a key.
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Bytes>, Error> {
+        // The database ends the process on a longer key, and nothing is stored under one.
+        if key.len() > key::KEY_BYTES_MAX {
+            return Ok(None);
+        }
+        let value = self.rows.get(key)?;
+        Ok(value.map(|value| copy(&value)))
+    }
+
+    /// The keys in `range`, in order.
+    pub(super) fn keys(&self, range: Range<Key>) -> Result<Vec<Key>, Error> {
+        let keys = self.rows.range(range).map(|item| item.key());
+        keys.map(|key| Ok(key?.to_vec())).collect()
+    }
+
+    pub(super) fn load(&self, slot: Slot, jid: &Jid) -> Result<Snapshot, Error> {
+        let mut snapshot = Snapshot::default();
+        for item in self
+            .database
+            .snapshot()
+            .range(&self.rows, key::loaded(slot, jid))
+        {
+            let (key, value) = item.into_inner()?;
+            match key::read_loaded(jid, &key).ok_or_else(|| corrupt_key(&key))? {
+                Loaded::Row(table, name) => {
+                    snapshot.rows.push((table, name.into(), copy(&value)));
+                }
+                Loaded::Length(log) => {
+                    let length = Length::decode(&copy(&value))?;
+                    snapshot.logs.push((log, length.entries));
+                }
+            }
+        }
+        Ok(snapshot)
+    }
+
+    pub(super) fn get(
+        &self,
+        slot: Slot,
+        jid: &Jid,
+        table: Table,
+        name: &str,
+    ) -> Result<Option<Bytes>, Error> {
+        self.value(&key::row(slot, jid, table, name))
+    }
+
+    pub(super) fn read_log(
+        &self,
+        slot: Slot,
+        jid: &Jid,
+        log: Log,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Result<Vec<(LogId, Bytes)>, Error> {
+        let range = key::entries_after(slot, jid, log, after);
+        let mut entries = Vec::new();
+        if range.is_empty() {
+            return Ok(entries);
+        }
+        for item in self.rows.range(range).take(max) {
+            let (key, value) = item.into_inner()?;
+            let id = key::read_entry(&key).ok_or_else(|| corrupt_key(&key))?;
+            entries.push((id, copy(&value)));
+        }
+        Ok(entries)
+    }
+
+    pub(super) fn accounts(
+        &self,
+        domain: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Result<Vec<Jid>, Error> {
+        let range = key::accounts(domain, after);
+        let mut accounts = Vec::new();
+        if range.is_empty() {
+            return Ok(accounts);
+        }
+        for item in self.rows.range(range).take(max) {
+            let key = item.key()?;
+            let jid = key::read_account(domain, &key)
+                .and_then(|local| Jid::from_parts(Some(local), domain, None).ok());
+            accounts.push(jid.ok_or_else(|| corrupt_key(&key))?);
+        }
+        Ok(accounts)
+    }
+
+    /// Every key and value at one moment, in order, while everything goes on.
+    pub(super) fn everything(&self) -> impl Iterator<Item = Result<(Bytes, Bytes), Error>> {
+        let items = self.database.snapshot().iter(&self.rows);
+        items.map(|item| {
+            let (key, value) = item.into_inner()?;
+            Ok((copy(&key), copy(&value)))
+        })
+    }
+
+    /// What it was opened with.
+    pub(super) fn options(&self) -> Options {
+        self.options
+    }
+
+    fn format(&self) -> Result<u32, Error> {
+        let value = self.value(&key::format())?;
+        let value = value.ok_or_else(|| Error::Corrupt("there is no format in it".into()))?;
+        Ok(codec::decode::<Format>(1, &value)?.number)
+    }
+
+    fn seed(&self) -> Result<Seed, Error> {
+        let value = self.value(&key::seed())?;
+        let value = value.ok_or_else(|| Error::Corrupt("there is no seed in it".into()))?;
+        let seed: StoredSeed = codec::decode(1, &value)?;
+        let bytes = <[u8; 16]>::try_from(&seed.bytes[..]);
+        bytes
+            .map(Seed)
+            .map_err(|_| Error::Corrupt("the seed is not 16 bytes".into()))
+    }
+}
+
+// === impl Cell ===
+
+impl Cell {
+    pub(super) fn new(disk: Disk) -> Self {
+        Self(RwLock::new(Ok(Arc::new(disk))))
+    }
+
+    /// The database, if it is open now.
+    pub(super) fn disk(&self) -> Result<Arc<Disk>, Error> {
+        let cell = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        cell.clone().map_err(Error::Unavailable)
+    }
+}
+
+// === impl Owner ===
+
+impl Owner {
+    pub(super) fn encode(&self) -> Bytes {
+        codec::encode(1, self)
+    }
+
+    fn decode(value: &Bytes) -> Result<Self, Damaged> {
+        codec::decode(1, value)
+    }
+
+    /// The epoch as others know it.
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch(self.epoch)
+    }
+}
+
+// === impl Length ===
+
+impl Length {
+    pub(super) fn encode(&self) -> Bytes {
+        codec::encode(1, self)
+    }
+
+    pub(super) fn decode(value: &Bytes) -> Result<Self, Damaged> {
+        codec::decode(1, value)
+    }
+}
+
+// === impl Format, StoredSeed ===
+
+impl Format {
+    fn encode(&self) -> Bytes {
+        codec::encode(1, self)
+    }
+}
+
+impl StoredSeed {
+    fn encode(&self) -> Bytes {
+        codec::encode(1, self)
+    }
+}
+
+fn corrupt_key(key: &[u8]) -> Error {
+    Error::Corrupt(format!("the key {:?}", key.escape_ascii().to_string()))
+}
+
+/// Copied, because a value of the database keeps the whole block around it in memory.
+fn copy(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
