@@ -1,0 +1,212 @@
+//! The server that is measured: our own release binary as a child, or one that runs already.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::args::Args;
+use crate::process;
+use crate::wire::{Connection, Target, tls_connector};
+
+/// How long the server may take to become ready, and to end.
+const READY: Duration = Duration::from_secs(30);
+/// How many accounts are added at once, so that the store commits them in groups.
+const ADDED_AT_ONCE: usize = 16;
+
+/// A server to measure.
+pub(crate) struct Server {
+    /// Its process.
+    pub(crate) pid: u32,
+    /// Where and as whom to log in.
+    pub(crate) target: Target,
+    own: Option<Own>,
+}
+
+/// What belongs to a server we started.
+struct Own {
+    child: Child,
+    admin: SocketAddr,
+    /// Removed with everything in it when dropped.
+    _folder: TempDir,
+}
+
+// === impl Server ===
+
+impl Server {
+    /// Starts our own server, or takes the one that was named.
+    pub(crate) async fn start(args: &Args, is_tls: bool) -> Result<Self> {
+        process::check_open_files(args.sessions() + 100)?;
+        let tls = is_tls.then(tls_connector).transpose()?;
+        let target = |address| Target {
+            address,
+            domain: args.domain.clone(),
+            user_pattern: args.user_pattern.clone(),
+            password: args.password.clone(),
+            tls,
+        };
+        if let (Some(address), Some(pid)) = (args.target, args.pid) {
+            return Ok(Self {
+                pid,
+                target: target(address),
+                own: None,
+            });
+        }
+        let folder = TempDir::with_prefix("couplet-load-")?;
+        let [plain, direct, admin] = free_addresses()?;
+        let child = spawn(args, folder.path(), plain, direct, admin)?;
+        let pid = child.id().context("the server has ended")?;
+        let mut own = Own {
+            child,
+            admin,
+            _folder: folder,
+        };
+        own.await_ready().await?;
+        Ok(Self {
+            pid,
+            target: target(if is_tls { direct } else { plain }),
+            own: Some(own),
+        })
+    }
+
+    /// Makes the accounts users `0..count` need.
+    pub(crate) async fn add_accounts(&self, args: &Args, count: usize) -> Result<()> {
+        let admin = match &self.own {
+            Some(own) => Some(own.admin),
+            None if args.register => None,
+            None => return Ok(()),
+        };
+        let room = Arc::new(Semaphore::new(ADDED_AT_ONCE));
+        let mut tasks = JoinSet::new();
+        for index in 0..count {
+            let permit = room.clone().acquire_owned().await?;
+            let target = self.target.clone();
+            tasks.spawn(async move {
+                let added = match admin {
+                    Some(admin) => add_account(admin, &target, index).await,
+                    None => Connection::register(&target, index).await,
+                };
+                drop(permit);
+                added
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done??;
+        }
+        Ok(())
+    }
+
+    /// Ends our own server the way an operator would; one that ran before is left alone.
+    pub(crate) async fn stop(self) -> Result<()> {
+        let Some(mut own) = self.own else {
+            return Ok(());
+        };
+        Command::new("kill")
+            .arg(self.pid.to_string())
+            .status()
+            .await?;
+        let status = timeout(READY, own.child.wait())
+            .await
+            .context("the server did not end")??;
+        ensure!(status.success(), "the server ended with {status}");
+        Ok(())
+    }
+}
+
+// === impl Own ===
+
+impl Own {
+    async fn await_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + READY;
+        loop {
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status}");
+            }
+            if let Ok((200, _)) = request(self.admin, "GET", "/readyz", "").await {
+                return Ok(());
+            }
+            ensure!(Instant::now() < deadline, "the server did not get ready");
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn spawn(
+    args: &Args,
+    folder: &Path,
+    plain: SocketAddr,
+    direct: SocketAddr,
+    admin: SocketAddr,
+) -> Result<Child> {
+    let settings = [
+        format!("data=\"{}\"", folder.join("data").display()),
+        format!("domains=[\"{}\"]", args.domain),
+        format!("c2s.listen=[\"{plain}\"]"),
+        format!("c2s.tls_listen=[\"{direct}\"]"),
+        "c2s.require_tls=false".to_owned(),
+        format!("admin.listen=\"{admin}\""),
+        "auth.scram_iterations=4096".to_owned(),
+        "log.level=\"warn\"".to_owned(),
+    ];
+    let mut command = process::shell(&args.server_cores);
+    command.arg(env!("CARGO_BIN_EXE_couplet")).arg("serve");
+    for setting in settings.iter().chain(&args.set) {
+        command.args(["--set", setting]);
+    }
+    command.current_dir(folder).stdin(Stdio::null());
+    let child = Command::from(command).kill_on_drop(true).spawn()?;
+    Ok(child)
+}
+
+/// Three loopback addresses nobody listens at.
+fn free_addresses() -> Result<[SocketAddr; 3]> {
+    // All are held until the last is found, so that they differ.
+    let listener = || TcpListener::bind("127.0.0.1:0");
+    let held = [listener()?, listener()?, listener()?];
+    let [first, second, third] = &held;
+    Ok([
+        first.local_addr()?,
+        second.local_addr()?,
+        third.local_addr()?,
+    ])
+}
+
+async fn add_account(admin: SocketAddr, target: &Target, index: usize) -> Result<()> {
+    let jid = format!("{}@{}", target.user(index), target.domain);
+    let body = serde_json::json!({ "jid": jid, "password": target.password }).to_string();
+    let (status, text) = request(admin, "POST", "/api/v1/account/add", &body).await?;
+    ensure!((200..300).contains(&status), "{jid}: {status} {text}");
+    Ok(())
+}
+
+/// One HTTP request on a connection of its own: status and everything after the header.
+async fn request(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<(u16, String)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let length = body.len();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    let status = answer.split(' ').nth(1).context("no status")?.parse()?;
+    let (_, rest) = answer.split_once("\r\n\r\n").unwrap_or_default();
+    Ok((status, rest.to_owned()))
+}
