@@ -1,0 +1,217 @@
+//! Checks: what can only be seen with all values together, or by looking at the machine.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use couplet_edge::CertificatePaths;
+use couplet_proto::Jid;
+
+use super::{Mistake, Pair, Place, Places, Settings};
+use crate::certificate;
+
+/// Checks everything together, and completes what follows from it.
+pub(super) fn together(settings: &mut Settings, places: &Places, mistakes: &mut Vec<Mistake>) {
+    let mut check = Check { places, mistakes };
+    check.domains(settings);
+    check.listeners(settings);
+    check.admin(settings);
+    check.certificates(settings);
+    check.limits(settings);
+    settings.origin.domains.clone_from(&settings.edge.domains);
+    settings.edge.registration_open = settings.origin.registration.open;
+}
+
+struct Check<'a> {
+    places: &'a Places,
+    mistakes: &'a mut Vec<Mistake>,
+}
+
+// === impl Check ===
+
+impl Check<'_> {
+    fn place(&self, key: &str) -> Place {
+        self.places.get(key).cloned().unwrap_or(Place::Default)
+    }
+
+    fn mistake(&mut self, key: &str, message: impl Into<String>) {
+        let place = self.place(key);
+        self.mistakes.push(Mistake::new(key, place, message));
+    }
+
+    /// Each is a domain, and in the form in which addresses are compared.
+    fn domains(&mut self, settings: &mut Settings) {
+        let mut seen = HashSet::new();
+        let mut prepared = Vec::new();
+        for name in &settings.edge.domains {
+            let domain = Jid::parse(name)
+                .ok()
+                .filter(|jid| jid.local().is_none() && jid.resource().is_none());
+            let Some(domain) = domain else {
+                self.mistake("domains", format!("{name:?} is not a domain"));
+                continue;
+            };
+            if seen.insert(domain.domain().to_owned()) {
+                prepared.push(domain.domain().to_owned());
+            } else {
+                self.mistake("domains", format!("{name:?} is listed twice"));
+            }
+        }
+        if settings.edge.domains.is_empty() {
+            self.mistake("domains", "must name at least one domain");
+        }
+        settings.edge.domains = prepared;
+    }
+
+    fn listeners(&mut self, settings: &Settings) {
+        if settings.edge.listen.is_empty() && settings.edge.tls_listen.is_empty() {
+            let message = "must name an address, because c2s.tls_listen names none";
+            self.mistake("c2s.listen", message);
+        }
+        let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
+        let c2s = settings.edge.listen.iter().map(|a| ("c2s.listen", a));
+        let tls = settings
+            .edge
+            .tls_listen
+            .iter()
+            .map(|a| ("c2s.tls_listen", a));
+        for (key, address) in c2s
+            .chain(tls)
+            .chain([("admin.listen", &settings.admin.listen)])
+        {
+            let other = taken
+                .iter()
+                .find(|(other, _)| address.port() != 0 && other == address);
+            match other {
+                Some((_, other)) => {
+                    self.mistake(key, format!("{address} is taken by {other} already"));
+                }
+                None => taken.push((*address, key)),
+            }
+        }
+    }
+
+    fn admin(&mut self, settings: &Settings) {
+        let admin = &settings.admin;
+        if !admin.listen.ip().is_loopback() && !admin.allow_remote {
+            let message = format!(
+                "{} can be reached from other machines, and nobody is asked for a password there; \
+                 use 127.0.0.1, or set admin.allow_remote = true if the network keeps others out",
+                admin.listen
+            );
+            self.mistake("admin.listen", message);
+        }
+    }
+
+    /// Files exist, can be read and fit together; then they are the edge's, the default first.
+    fn certificates(&mut self, settings: &mut Settings) {
+        let tls = settings.tls.clone();
+        if let Some(paths) = self.pair("tls", &tls.default, None) {
+            settings.edge.certificates.push(paths);
+        }
+        for (domain, pair) in &tls.domains {
+            let section = format!("tls.domains.{domain:?}");
+            if !settings.edge.domains.contains(domain) {
+                let message = format!("{domain:?} is not one of the domains");
+                let keys = ["certificate", "key"].map(|key| format!("{section}.{key}"));
+                let key = keys.iter().find(|key| self.places.contains_key(*key));
+                self.mistake(key.unwrap_or(&section), message);
+            }
+            if let Some(paths) = self.pair(&section, pair, Some(domain)) {
+                settings.edge.certificates.push(paths);
+            }
+        }
+    }
+
+    fn pair(
+        &mut self,
+        section: &str,
+        pair: &Pair,
+        domain: Option<&str>,
+    ) -> Option<CertificatePaths> {
+        let [certificate, key] = ["certificate", "key"].map(|name| format!("{section}.{name}"));
+        let (chain_path, key_path) = match (&pair.certificate, &pair.key) {
+            (Some(chain_path), Some(key_path)) => (chain_path, key_path),
+            (Some(_), None) => {
+                self.mistake(&certificate, format!("has no key: {key} is missing"));
+                return None;
+            }
+            (None, Some(_)) => {
+                self.mistake(
+                    &key,
+                    format!("has no certificate: {certificate} is missing"),
+                );
+                return None;
+            }
+            (None, None) => return None,
+        };
+        let chain = self.file(&certificate, chain_path, certificate::read_chain);
+        let private = self.file(&key, key_path, certificate::read_key);
+        if let (Some(chain), Some(private)) = (chain, private)
+            && let Err(wrong) = certificate::fits(chain, private)
+        {
+            self.mistake(&key, format!("{}: {wrong}", key_path.display()));
+        }
+        Some(CertificatePaths {
+            domain: domain.map(str::to_owned),
+            certificate: chain_path.clone(),
+            key: key_path.clone(),
+        })
+    }
+
+    fn file<T>(
+        &mut self,
+        key: &str,
+        path: &Path,
+        read: fn(&Path) -> Result<T, String>,
+    ) -> Option<T> {
+        let wrong = match read(path) {
+            Ok(value) => return Some(value),
+            Err(wrong) => wrong,
+        };
+        self.mistake(key, format!("{}: {wrong}", path.display()));
+        None
+    }
+
+    /// Limits that contradict each other: something the server promises could never happen.
+    fn limits(&mut self, settings: &Settings) {
+        let limits = &settings.edge.limits;
+        let (before, after) = (&limits.before_auth, &limits.after_auth);
+        let pairs = [
+            ("bytes", before.bytes, after.bytes),
+            (
+                "elements",
+                before.elements as usize,
+                after.elements as usize,
+            ),
+            ("depth", before.depth as usize, after.depth as usize),
+            (
+                "attributes",
+                before.attributes as usize,
+                after.attributes as usize,
+            ),
+            (
+                "namespaces",
+                before.namespaces as usize,
+                after.namespaces as usize,
+            ),
+        ];
+        for (name, before, after) in pairs {
+            if before > after {
+                let message = format!(
+                    "{before} is more than limits.after_auth.{name}, which is {after}: a stranger \
+                     would be allowed more than a user"
+                );
+                self.mistake(&format!("limits.before_auth.{name}"), message);
+            }
+        }
+        if limits.outbound_bytes < after.bytes {
+            let message = format!(
+                "{} is less than limits.after_auth.bytes, which is {}: the largest stanza could \
+                 never be delivered",
+                limits.outbound_bytes, after.bytes
+            );
+            self.mistake("limits.outbound_bytes", message);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Shutdown: signals → drain → deadline → exit code.
+//!
+//! ```text
+//! SIGHUP            reload certificates and the log level
+//! SIGTERM, SIGINT   stop accepting, tell clients, finish commits; exit code 0
+//! a second one      exit at once; exit code 1. What was acknowledged is stored all the same.
+//! ```
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// What an operator wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wish {
+    /// Read certificates and the log level again.
+    Reload,
+    /// Stop in good order.
+    Stop,
+}
+
+/// The signals this process listens to.
+#[derive(Debug)]
+pub(crate) struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+// === impl Signals ===
+
+impl Signals {
+    /// Listens from now on. Until then a signal ends the process as it always does.
+    ///
+    /// # Errors
+    /// When the system refuses a handler.
+    pub(crate) fn listen() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    /// The next wish. Cancel-safe.
+    pub(crate) async fn next(&mut self) -> Wish {
+        tokio::select! {
+            _ = self.terminate.recv() => Wish::Stop,
+            _ = self.interrupt.recv() => Wish::Stop,
+            _ = self.hangup.recv() => Wish::Reload,
+        }
+    }
+
+    /// Runs the drain; a second request to stop cuts it short. Not cancel-safe.
+    pub(crate) async fn guard(mut self, drain: impl Future<Output = ()>) -> ExitCode {
+        tokio::pin!(drain);
+        loop {
+            tokio::select! {
+                () = &mut drain => return ExitCode::SUCCESS,
+                wish = self.next() => if wish == Wish::Stop {
+                    tracing::warn!("asked to stop again: stopping at once");
+                    return ExitCode::FAILURE;
+                },
+            }
+        }
+    }
+}
