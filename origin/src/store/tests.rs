@@ -12,21 +12,21 @@ use couplet_proto::slot::Slot;
 
 use super::{Batch, CREDENTIALS, Error, Log, LogId, Store, Table, Write};
 
-const ROSTER: Table = Table {
+pub(super) const ROSTER: Table = Table {
     id: 200,
     name: "test roster",
     is_resident: true,
 };
-const VCARD: Table = Table {
+pub(super) const VCARD: Table = Table {
     id: 201,
     name: "test vcard",
     is_resident: false,
 };
-const OFFLINE: Log = Log {
+pub(super) const OFFLINE: Log = Log {
     id: 200,
     name: "test offline",
 };
-const ARCHIVE: Log = Log {
+pub(super) const ARCHIVE: Log = Log {
     id: 201,
     name: "test archive",
 };
@@ -71,8 +71,8 @@ pub(super) use suite;
 
 /// A store's slots claimed for one node, and batches for them.
 pub(super) struct Owned<'a> {
-    store: &'a dyn Store,
-    epoch: Epoch,
+    pub(super) store: &'a dyn Store,
+    pub(super) epoch: Epoch,
 }
 
 // === impl Owned ===
@@ -113,7 +113,13 @@ impl<'a> Owned<'a> {
         got.await.expect("read")
     }
 
-    async fn log(&self, owner: &str, log: Log, after: Option<LogId>, max: usize) -> Vec<u64> {
+    pub(super) async fn log(
+        &self,
+        owner: &str,
+        log: Log,
+        after: Option<LogId>,
+        max: usize,
+    ) -> Vec<u64> {
         let owner = jid(owner);
         let read = self
             .store
@@ -125,11 +131,11 @@ impl<'a> Owned<'a> {
         entries.iter().map(|(id, _)| id.millis).collect()
     }
 
-    async fn logs(&self, owner: &str) -> Vec<(u8, u64)> {
+    pub(super) async fn logs(&self, owner: &str) -> Vec<(u8, u64)> {
         self.load(owner).await.logs
     }
 
-    async fn load(&self, owner: &str) -> super::Snapshot {
+    pub(super) async fn load(&self, owner: &str) -> super::Snapshot {
         let owner = jid(owner);
         let loaded = self.store.load(self.slot(&owner), owner);
         let mut snapshot = loaded.await.expect("loaded");
@@ -138,7 +144,12 @@ impl<'a> Owned<'a> {
         snapshot
     }
 
-    async fn accounts(&self, domain: &str, after: Option<&str>, max: usize) -> Vec<String> {
+    pub(super) async fn accounts(
+        &self,
+        domain: &str,
+        after: Option<&str>,
+        max: usize,
+    ) -> Vec<String> {
         let listed = self
             .store
             .accounts(domain.into(), after.map(Into::into), max);

@@ -33,11 +33,12 @@ pub(super) fn write(disk: &Disk, to: &Path) -> Result<(), Error> {
         bytes += key.len() + value.len();
         portion.push((key.to_vec(), Some(value)));
         if bytes >= PORTION_BYTES {
-            copy.write(std::mem::take(&mut portion))?;
+            let portion = std::mem::take(&mut portion);
+            copy.write(portion).map_err(|failure| failure.error)?;
             bytes = 0;
         }
     }
-    copy.write(portion)?;
+    copy.write(portion).map_err(|failure| failure.error)?;
     drop(copy);
     settle(&path, &to.join(FOLDER))
 }

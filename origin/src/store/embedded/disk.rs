@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_proto::Jid;
@@ -33,6 +34,19 @@ const KEYSPACE: &str = "couplet";
 /// Bytes of journals after which the database writes them into sorted files: the least it takes.
 const JOURNAL_BYTES: u64 = 64 << 20;
 
+/// Written parts of memory that wait for their file, after which writes wait.
+const SEALED_MAX: usize = 3;
+
+/// Files not sorted into one another yet, after which writes wait. Below the 20 at which the
+/// database begins to slow them down itself.
+const RUNS_MAX: usize = 18;
+
+/// How long a write may wait for that.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
+
+/// How long readers may keep the database from being closed.
+const READERS_MAX: Duration = Duration::from_secs(2);
+
 /// The open database.
 pub(super) struct Disk {
     database: Database,
@@ -42,6 +56,17 @@ pub(super) struct Disk {
 
 /// The database as readers find it; the writer may close and open it again.
 pub(super) struct Cell(RwLock<Result<Arc<Disk>, String>>);
+
+/// Why a write failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// What to tell.
+    pub(super) error: Error,
+    /// Whether the database must not be used any more. When a file could not be synchronised,
+    /// the system may have thrown away what it held and show it as written all the same: a
+    /// journal that goes on after such a hole would lose what comes after it.
+    pub(super) is_final: bool,
+}
 
 /// Who owns a slot.
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -151,7 +176,8 @@ fn create(folder: &Path, options: Options) -> Result<(), Error> {
     disk.write([
         (key::format(), Some(Format { number: FORMAT }.encode())),
         (key::seed(), Some(seed.encode())),
-    ])?;
+    ])
+    .map_err(|failure| failure.error)?;
     drop(disk);
     settle(&path, &folder.join(FOLDER))
 }
@@ -200,16 +226,44 @@ impl Disk {
     pub(super) fn write(
         &self,
         changes: impl IntoIterator<Item = (Key, Option<Bytes>)>,
-    ) -> Result<(), Error> {
-        // With this durability the journal is on the disk before a reader sees the changes.
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+    ) -> Result<(), Failure> {
+        let again = |error| Failure {
+            error,
+            is_final: false,
+        };
+        self.wait_for_room().map_err(again)?;
+        let mut batch = self.database.batch().durability(Some(PersistMode::Buffer));
         for (key, value) in changes {
             match value {
                 Some(value) => batch.insert(&self.rows, key, &value[..]),
                 None => batch.remove(&self.rows, key),
             }
         }
-        Ok(batch.commit()?)
+        batch.commit().map_err(|error| again(error.into()))?;
+        let synced = self.database.persist(PersistMode::SyncAll);
+        synced.map_err(|error| Failure {
+            error: error.into(),
+            is_final: true,
+        })
+    }
+
+    /// Waits while the files are behind the writes. The database waits by itself when it gets
+    /// worse, but then without end, even if its files cannot be written at all.
+    fn wait_for_room(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        let is_behind = || {
+            self.rows.sealed_memtable_count() >= SEALED_MAX
+                || self.rows.l0_table_count() >= RUNS_MAX
+        };
+        while is_behind() {
+            if started.elapsed() > BEHIND_MAX {
+                return Err(Error::Unavailable(
+                    "its files cannot be written in time".into(),
+                ));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// The owners of all slots that have one.
@@ -330,6 +384,12 @@ impl Disk {
         self.options
     }
 
+    #[cfg(test)]
+    pub(super) fn set_format(&self, number: u32) {
+        let format = (key::format(), Some(Format { number }.encode()));
+        self.write([format]).expect("written");
+    }
+
     fn format(&self) -> Result<u32, Error> {
         let value = self.value(&key::format())?;
         let value = value.ok_or_else(|| Error::Corrupt("there is no format in it".into()))?;
@@ -358,6 +418,49 @@ impl Cell {
     pub(super) fn disk(&self) -> Result<Arc<Disk>, Error> {
         let cell = self.0.read().unwrap_or_else(PoisonError::into_inner);
         cell.clone().map_err(Error::Unavailable)
+    }
+
+    /// Closes the database and opens it again: what cures it after a failed write.
+    pub(super) fn reopen(&self, path: &Path, options: Options) -> Result<Arc<Disk>, Error> {
+        if let Ok(disk) = self.swap(Err("it is being opened again".into())) {
+            self.close(disk)?;
+        }
+        match Disk::open(path, options) {
+            Ok(disk) => {
+                let disk = Arc::new(disk);
+                // Nobody could have put one there: only the writer opens.
+                let _ = self.swap(Ok(Arc::clone(&disk)));
+                Ok(disk)
+            }
+            Err(error) => {
+                let _ = self.swap(Err(error.to_string()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Waits for its readers, then closes it.
+    fn close(&self, mut disk: Arc<Disk>) -> Result<(), Error> {
+        let started = Instant::now();
+        loop {
+            match Arc::try_unwrap(disk) {
+                Ok(disk) => {
+                    drop(disk);
+                    return Ok(());
+                }
+                Err(shared) if started.elapsed() > READERS_MAX => {
+                    let _ = self.swap(Ok(shared));
+                    return Err(Error::Unavailable("it is still being read".into()));
+                }
+                Err(shared) => disk = shared,
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn swap(&self, next: Result<Arc<Disk>, String>) -> Result<Arc<Disk>, String> {
+        let mut cell = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *cell, next)
     }
 }
 

@@ -142,7 +142,7 @@ impl Embedded {
         let meter = Arc::new(Meter::new());
         let cell = Arc::new(Cell::new(disk));
         let (jobs, queue) = mpsc::channel(options.queue_batches.max(1));
-        let writer = Writer::new(Arc::clone(&cell), queue, Arc::clone(&meter))
+        let writer = Writer::new(path, options, Arc::clone(&cell), queue, Arc::clone(&meter))
             .map_err(|error| disk::open_error(path, error))?;
         let writer = std::thread::Builder::new()
             .name("store writer".into())

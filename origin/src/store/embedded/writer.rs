@@ -4,18 +4,28 @@
 //! them are the next group, up to a bound. So one batch alone never waits for company, and many
 //! share one fsync. A group is one atomic write: all its batches are answered alike, but for
 //! those refused before (fenced, or not storable), which are not in it.
+//!
+//! ```text
+//!          write fails                     a second passed, the disk takes writes
+//! working ─────────────▶ broken (waiting) ────────────────────────────────────────▶ working
+//!    └── fsync fails ──▶ broken (for good: the process has to be started again)
+//! ```
+//!
+//! While it is broken every commit is refused with the cause; reads go on.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::{SLOTS, Slot};
 use tokio::sync::{mpsc, oneshot};
-use tracing::error;
+use tracing::{error, info};
 
-use super::disk::{Cell, Disk, Owner};
+use super::Options;
+use super::disk::{Cell, Disk, FOLDER, Failure, Owner};
 use super::meter::Meter;
 use super::stage::Stage;
 use crate::store::{Batch, Error, Write};
@@ -25,6 +35,15 @@ const GROUP_WRITES: usize = 256;
 
 /// Bytes of values after which a group is full.
 const GROUP_BYTES: usize = 4 << 20;
+
+/// How often it is tried to get out of the broken state.
+const CURE_EVERY: Duration = Duration::from_secs(1);
+
+/// What is written to see whether the disk takes writes.
+const PROBE_FILE: &str = "probe";
+
+/// How much of it: more than a few commits need.
+const PROBE_BYTES: usize = 1 << 20;
 
 /// What the writer is asked for.
 pub(super) enum Job {
@@ -44,13 +63,23 @@ pub(super) enum Job {
 
 /// See the module.
 pub(super) struct Writer {
+    folder: PathBuf,
+    options: Options,
     cell: Arc<Cell>,
     jobs: mpsc::Receiver<Job>,
     meter: Arc<Meter>,
+    broken: Option<Broken>,
     /// The stored owner of each slot, by its number.
     owners: Vec<Option<Owner>>,
     /// Who we are: the node that claimed last.
     node: Option<Box<str>>,
+}
+
+/// A write failed.
+struct Broken {
+    failure: Failure,
+    /// When it failed or was last tried again.
+    at: Instant,
 }
 
 struct Waiting {
@@ -62,18 +91,20 @@ struct Waiting {
 
 impl Writer {
     pub(super) fn new(
+        folder: &Path,
+        options: Options,
         cell: Arc<Cell>,
         jobs: mpsc::Receiver<Job>,
         meter: Arc<Meter>,
     ) -> Result<Self, Error> {
-        let mut owners = vec![None; usize::from(SLOTS)];
-        for (slot, owner) in cell.disk()?.owners()? {
-            owners[slot.index()] = Some(owner);
-        }
+        let owners = read_owners(&*cell.disk()?)?;
         Ok(Self {
+            folder: folder.into(),
+            options,
             cell,
             jobs,
             meter,
+            broken: None,
             owners,
             node: None,
         })
@@ -209,15 +240,43 @@ impl Writer {
     }
 
     fn write(&mut self, disk: &Disk, stage: Stage<'_>) -> Result<(), Error> {
-        let written = guarded(|| disk.write(stage.finish()));
-        if let Err(error) = &written {
-            error!(%error, "a write to the store failed");
-        }
-        written
+        let changes = stage.finish();
+        let written = catch_unwind(AssertUnwindSafe(|| disk.write(changes)));
+        let written = written.unwrap_or_else(|_| {
+            Err(Failure {
+                error: Error::Corrupt("writing it ended in a panic".into()),
+                is_final: false,
+            })
+        });
+        let Err(failure) = written else { return Ok(()) };
+        error!(error = %failure.error, "a write to the store failed: it takes none for now");
+        let error = failure.error.clone();
+        let at = Instant::now();
+        self.broken = Some(Broken { failure, at });
+        Err(error)
     }
 
+    /// The database, if it can be written; tries to cure it if it is time.
     fn disk(&mut self) -> Result<Arc<Disk>, Error> {
-        self.cell.disk()
+        let Some(broken) = &mut self.broken else {
+            return self.cell.disk();
+        };
+        if broken.failure.is_final || broken.at.elapsed() < CURE_EVERY {
+            return Err(broken.failure.error.clone());
+        }
+        match cure(&self.folder, &self.cell, self.options) {
+            Ok((disk, owners)) => {
+                info!("the store takes writes again");
+                self.owners = owners;
+                self.broken = None;
+                Ok(disk)
+            }
+            Err(error) => {
+                broken.at = Instant::now();
+                broken.failure.error = error.clone();
+                Err(error)
+            }
+        }
     }
 
     fn answer(&self, waiting: Waiting, answer: Result<(), Error>) {
@@ -229,6 +288,32 @@ impl Writer {
         // Whoever asked may be gone; the batch is durable all the same.
         let _ = waiting.answer.send(answer);
     }
+}
+
+/// Opens the database again if the disk takes writes. Whether the last claim was stored is known
+/// only then.
+fn cure(
+    folder: &Path,
+    cell: &Cell,
+    options: Options,
+) -> Result<(Arc<Disk>, Vec<Option<Owner>>), Error> {
+    // Tried beside the database, so that it stays readable until there is hope.
+    let probe = folder.join(PROBE_FILE);
+    let probed = std::fs::write(&probe, vec![0xa5; PROBE_BYTES])
+        .and_then(|()| std::fs::File::open(&probe)?.sync_all());
+    let removed = std::fs::remove_file(&probe);
+    probed.and(removed)?;
+    let disk = cell.reopen(&folder.join(FOLDER), options)?;
+    let owners = read_owners(&disk)?;
+    Ok((disk, owners))
+}
+
+fn read_owners(disk: &Disk) -> Result<Vec<Option<Owner>>, Error> {
+    let mut owners = vec![None; usize::from(SLOTS)];
+    for (slot, owner) in disk.owners()? {
+        owners[slot.index()] = Some(owner);
+    }
+    Ok(owners)
 }
 
 /// The database asserts some of what it reads; that must not end the writer.
