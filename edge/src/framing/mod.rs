@@ -24,8 +24,17 @@
 //! name with characters no URI has is [`Item::Malformed`]. Prefixes inside attribute values or
 //! text (QNames in content) mean nothing after rewriting; no XMPP protocol uses them.
 
-mod header;
 mod reader;
+
+mod header;
+
+mod canonical;
+
+mod scope;
+
+mod attribute;
+
+mod guard;
 
 use couplet_proto::xmpp::error::{Condition, StreamCondition};
 use couplet_proto::{Element, Jid, Kind, Stanza};
@@ -123,3 +132,6 @@ impl FramingError {
         Self { condition, text }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,475 @@
+//! A whole element: checked strictly, and written afresh in canonical form while it is read.
+//!
+//! quick-xml finds tags, text and references and matches end tags; it lets pass much that XML
+//! forbids, so names, attributes, characters, references and namespaces are checked here.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::BytesMut;
+use couplet_proto::xmpp::byte_str::ByteStr;
+use couplet_proto::xmpp::error::Condition;
+use couplet_proto::xmpp::escape::{self, Sink};
+use couplet_proto::xmpp::ns;
+use couplet_proto::xmpp::payload::{Entry, Payload};
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+use quick_xml::Reader;
+use quick_xml::events::Event;
+use smallvec::SmallVec;
+
+use super::attribute::{self, Attribute, Attributes};
+use super::guard::{self, is_space};
+use super::scope::{Ns, Scope, StreamScope};
+use super::{Budget, FramingError, Item, MalformedStanza};
+
+/// Up to this many attributes are compared pair by pair, which is faster than sorting them.
+const PAIRWISE_MAX: usize = 8;
+
+/// Reads one top-level element, from its first byte to its last.
+pub(super) fn read(
+    bytes: &[u8],
+    stream: &StreamScope,
+    budget: &Budget,
+) -> Result<Item, FramingError> {
+    let xml = guard::text(bytes)?;
+    let mut writer = Writer::new(xml, stream, budget);
+    let mut reader = Reader::from_str(xml);
+    let mut position = 0;
+    loop {
+        let event = reader.read_event().map_err(|_| guard::NOT_WELL_FORMED)?;
+        let start = std::mem::replace(&mut position, offset_of(&reader));
+        match event {
+            // The events borrow from themselves; the slices of `xml` live longer.
+            Event::Start(_) => writer.open(&xml[start + 1..position - 1])?,
+            Event::Empty(_) => {
+                writer.open(&xml[start + 1..position - 2])?;
+                writer.close();
+            }
+            Event::End(_) => writer.close(),
+            Event::Text(text) => writer.text(&text)?,
+            Event::CData(text) => writer.cdata(&text),
+            Event::GeneralRef(name) => writer.character(guard::reference(&name)?),
+            Event::Eof => break,
+            Event::Comment(_) | Event::PI(_) | Event::Decl(_) | Event::DocType(_) => {
+                return Err(guard::RESTRICTED);
+            }
+        }
+        if writer.out.len() > writer.bytes_max {
+            return Err(guard::TOO_LARGE);
+        }
+        if writer.stack.is_empty() {
+            break;
+        }
+    }
+    // The reader that cut this element out and the one that read it must agree on its end.
+    match writer.stack.is_empty() && position == xml.len() {
+        true => writer.finish(),
+        false => Err(guard::NOT_WELL_FORMED),
+    }
+}
+
+/// Splits the inside of a start tag after its name.
+pub(super) fn split_name(content: &str) -> (&str, &str) {
+    let end = content.bytes().position(is_space);
+    content.split_at(end.unwrap_or(content.len()))
+}
+
+/// Refuses attributes that have the same name once prefixes are resolved, and unbound prefixes.
+pub(super) fn check_duplicates(
+    attributes: &[Attribute<'_>],
+    scope: &Scope<'_>,
+) -> Result<(), FramingError> {
+    if attributes
+        .iter()
+        .any(|attribute| !attribute.prefix.is_empty())
+    {
+        for attribute in attributes {
+            scope.attribute(attribute.prefix)?;
+        }
+    }
+    let name = |attribute: &Attribute<'_>| scope.attribute(attribute.prefix).unwrap_or(Ns::None);
+    let is_duplicate = if attributes.len() <= PAIRWISE_MAX {
+        attributes.iter().enumerate().any(|(index, one)| {
+            attributes[..index].iter().any(|other| {
+                one.local == other.local
+                    && (one.prefix == other.prefix || scope.is_same(name(one), name(other)))
+            })
+        })
+    } else {
+        let mut names: Vec<_> = attributes
+            .iter()
+            .map(|attribute| (attribute.local, scope.name(name(attribute))))
+            .collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    };
+    match is_duplicate {
+        true => Err(guard::DUPLICATE_ATTRIBUTE),
+        false => Ok(()),
+    }
+}
+
+/// Whether a start tag, complete from `<` to `>`, is a stream header.
+pub(super) fn is_header(
+    tag: &[u8],
+    stream: &StreamScope,
+    budget: &Budget,
+) -> Result<bool, FramingError> {
+    let tag = guard::text(tag)?;
+    let content = tag[1..tag.len() - 1].trim_end_matches('/');
+    let (name, rest) = split_name(content);
+    let (prefix, local) = guard::qname(name)?;
+    let mut attributes = Attributes::default();
+    attributes.read(rest, budget)?;
+    let mut scope = Scope::new(&stream.bindings);
+    scope.enter(&attributes)?;
+    let ns = scope.element(prefix)?;
+    Ok(is_stream(local, scope.name(ns)))
+}
+
+fn is_stream(local: &str, ns: &str) -> bool {
+    local == "stream" && ns == ns::STREAM
+}
+
+/// What is being written, and where in the element we are.
+struct Writer<'a> {
+    budget: &'a Budget,
+    bytes_max: usize,
+    /// The strings of the head, then the children; or a whole element that is no stanza.
+    out: BytesMut,
+    scope: Scope<'a>,
+    /// The attributes of the start tag that is being read; kept for its memory.
+    tag: Attributes<'a>,
+    stack: SmallVec<[Open<'a>; 8]>,
+    /// Whether the last start tag still lacks its `>`.
+    is_tag_open: bool,
+    /// `None` when the top-level element is no stanza.
+    head: Option<Head<'a>>,
+    children: SmallVec<[Entry; 3]>,
+    /// Where the children begin in `out`.
+    payload_start: usize,
+    /// Whether a namespace name was written that could end another client's stream.
+    has_odd_ns: bool,
+}
+
+/// An element that has begun.
+struct Open<'a> {
+    local: &'a str,
+    ns: Ns,
+    /// What the scope held before it.
+    mark: usize,
+}
+
+/// The attributes of a stanza.
+struct Head<'a> {
+    kind: Kind,
+    type_: Option<Cow<'a, str>>,
+    to: Option<Cow<'a, str>>,
+    from: Option<Cow<'a, str>>,
+    id: Option<Range<usize>>,
+    lang: Option<Range<usize>>,
+    extra: Range<usize>,
+}
+
+// === impl Writer ===
+
+impl<'a> Writer<'a> {
+    fn new(xml: &'a str, stream: &'a StreamScope, budget: &'a Budget) -> Self {
+        Self {
+            budget,
+            bytes_max: guard::canonical_bytes_max(budget),
+            out: BytesMut::with_capacity(xml.len()),
+            scope: Scope::new(&stream.bindings),
+            tag: Attributes::default(),
+            stack: SmallVec::new(),
+            is_tag_open: false,
+            head: None,
+            children: SmallVec::new(),
+            payload_start: 0,
+            has_odd_ns: false,
+        }
+    }
+
+    /// A start tag; `content` is what stands between `<` and `>` or `/>`.
+    fn open(&mut self, content: &'a str) -> Result<(), FramingError> {
+        let (name, rest) = split_name(content);
+        let (prefix, local) = guard::qname(name)?;
+        self.tag.read(rest, self.budget)?;
+        let mark = self.scope.enter(&self.tag)?;
+        let ns = self.scope.element(prefix)?;
+        check_duplicates(&self.tag.plain, &self.scope)?;
+        if is_stream(local, self.scope.name(ns)) {
+            return Err(guard::SECOND_HEADER);
+        }
+        let kind = match self.stack.is_empty() && self.scope.name(ns) == ns::CLIENT {
+            true => Kind::from_name(local),
+            false => None,
+        };
+        match kind {
+            Some(kind) => self.write_head(kind)?,
+            None => self.write_tag(local, ns)?,
+        }
+        self.stack.push(Open { local, ns, mark });
+        Ok(())
+    }
+
+    /// An end tag; that it matches has been checked.
+    fn close(&mut self) {
+        let Some(open) = self.stack.pop() else {
+            return;
+        };
+        self.scope.leave(open.mark);
+        if self.stack.is_empty() && self.head.is_some() {
+            self.drop_space();
+            return;
+        }
+        if self.is_tag_open {
+            self.is_tag_open = false;
+            self.out.put("/>");
+        } else {
+            self.out.put("</");
+            self.out.put(open.local);
+            self.out.put(">");
+        }
+        if self.is_in_stanza() {
+            let end = self.payload_offset();
+            if let Some(child) = self.children.last_mut() {
+                child.span.end = end;
+            }
+        }
+    }
+
+    fn text(&mut self, raw: &str) -> Result<(), FramingError> {
+        if raw.is_empty() {
+            return Ok(());
+        }
+        self.seal();
+        attribute::write_text(&mut self.out, raw)
+    }
+
+    fn cdata(&mut self, raw: &str) {
+        if !raw.is_empty() {
+            self.seal();
+            attribute::write_cdata(&mut self.out, raw);
+        }
+    }
+
+    fn character(&mut self, character: char) {
+        self.seal();
+        escape::text(&mut self.out, character.encode_utf8(&mut [0; 4]));
+    }
+
+    /// Ends the start tag that is still open, because something is inside.
+    fn seal(&mut self) {
+        if self.is_tag_open {
+            self.is_tag_open = false;
+            self.out.put(">");
+        }
+    }
+
+    /// Whether the element that is open is a stanza, so that what follows is a child of it.
+    fn is_in_stanza(&self) -> bool {
+        self.stack.len() == 1 && self.head.is_some()
+    }
+
+    fn payload_offset(&self) -> u32 {
+        offset(self.out.len() - self.payload_start)
+    }
+
+    /// Takes back the white space since the last child of a stanza: it means nothing there.
+    fn drop_space(&mut self) {
+        let written = self
+            .children
+            .last()
+            .map_or(0, |child| child.span.end as usize);
+        let from = self.payload_start + written;
+        if self.out[from..].iter().all(|byte| is_space(*byte)) {
+            self.out.truncate(from);
+        }
+    }
+
+    fn write_tag(&mut self, local: &str, ns: Ns) -> Result<(), FramingError> {
+        let is_child = self.is_in_stanza();
+        match is_child {
+            true => self.drop_space(),
+            false => self.seal(),
+        }
+        let start = self.payload_offset();
+        self.out.put("<");
+        self.out.put(local);
+        let name = start + 1..self.payload_offset();
+        let is_inherited = match self.stack.last() {
+            Some(parent) => self.scope.is_same(parent.ns, ns),
+            None => self.scope.name(ns) == ns::CLIENT,
+        };
+        let mut declared = None;
+        if !is_inherited {
+            let uri = self.scope.name(ns);
+            self.has_odd_ns |= !guard::is_uri(uri);
+            self.out.put(" xmlns='");
+            let from = offset(self.out.len() - self.payload_start);
+            escape::attribute(&mut self.out, uri);
+            declared = Some(from..offset(self.out.len() - self.payload_start));
+            self.out.put("'");
+        }
+        for attribute in &self.tag.plain {
+            if attribute.prefix.is_empty() {
+                self.out.put(" ");
+                self.out.put(attribute.local);
+                self.out.put("='");
+                attribute::write_value(&mut self.out, attribute.raw)?;
+                self.out.put("'");
+            }
+        }
+        self.write_foreign()?;
+        self.is_tag_open = true;
+        if is_child {
+            let span = start..start;
+            let ns = declared;
+            self.children.push(Entry { span, name, ns });
+        }
+        Ok(())
+    }
+
+    /// Writes the attributes that are in a namespace, each declared where it first appears.
+    fn write_foreign(&mut self) -> Result<(), FramingError> {
+        let mut declared: SmallVec<[Ns; 4]> = SmallVec::new();
+        for attribute in &self.tag.plain {
+            match attribute.prefix {
+                "" => continue,
+                "xml" => self.out.put(" xml:"),
+                prefix => {
+                    let ns = self.scope.attribute(prefix)?;
+                    let known = declared.iter().position(|one| self.scope.is_same(*one, ns));
+                    let number = known.unwrap_or(declared.len());
+                    let number = number.to_string();
+                    if known.is_none() {
+                        let uri = self.scope.name(ns);
+                        self.has_odd_ns |= !guard::is_uri(uri);
+                        declared.push(ns);
+                        self.out.put(" xmlns:ns");
+                        self.out.put(&number);
+                        self.out.put("='");
+                        escape::attribute(&mut self.out, uri);
+                        self.out.put("'");
+                    }
+                    self.out.put(" ns");
+                    self.out.put(&number);
+                    self.out.put(":");
+                }
+            }
+            self.out.put(attribute.local);
+            self.out.put("='");
+            attribute::write_value(&mut self.out, attribute.raw)?;
+            self.out.put("'");
+        }
+        Ok(())
+    }
+
+    /// Reads the attributes of a stanza. Those that no specification knows are dropped, unless
+    /// they are in a namespace of their own.
+    fn write_head(&mut self, kind: Kind) -> Result<(), FramingError> {
+        let mut head = Head {
+            kind,
+            type_: None,
+            to: None,
+            from: None,
+            id: None,
+            lang: None,
+            extra: 0..0,
+        };
+        for attribute in &self.tag.plain {
+            let value = attribute::value(attribute.raw)?;
+            match (attribute.prefix, attribute.local) {
+                ("", "type") => head.type_ = Some(value),
+                ("", "to") => head.to = Some(value),
+                ("", "from") => head.from = Some(value),
+                ("", "id") => head.id = Some(keep(&mut self.out, &value)),
+                ("xml", "lang") => head.lang = Some(keep(&mut self.out, &value)),
+                _ => {}
+            }
+        }
+        self.tag
+            .plain
+            .retain(|attribute| (attribute.prefix, attribute.local) != ("xml", "lang"));
+        let start = self.out.len();
+        self.write_foreign()?;
+        head.extra = start..self.out.len();
+        self.payload_start = self.out.len();
+        self.head = Some(head);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Item, FramingError> {
+        let shared = ByteStr::from_utf8(self.out.freeze()).ok_or(guard::BAD_ENCODING)?;
+        let text = shared.as_str();
+        let Some(head) = self.head else {
+            let element = Element::parse(text, ns::CLIENT).ok_or(guard::TOO_DEEP)?;
+            return Ok(Item::Element(element));
+        };
+        let children = self.children.len();
+        let type_ = Type::from_attribute(head.kind, head.type_.as_deref());
+        let type_ = type_.filter(|type_| !self.has_odd_ns && head.is_sound(*type_, children));
+        let parse = |jid: &Option<Cow<'_, str>>| jid.as_deref().map(Jid::parse).transpose();
+        let (to, from) = (parse(&head.to), parse(&head.from));
+        let (type_, to, from) = match (type_, to, from) {
+            (Some(type_), Ok(to), Ok(from)) => (type_, to, from),
+            (_, to, from) => {
+                let is_addressed = to.is_ok() && from.is_ok();
+                return Ok(Item::Malformed(Box::new(MalformedStanza {
+                    kind: head.kind,
+                    type_attribute: head.type_.map(Cow::into_owned),
+                    id: head.id.map(|range| text[range].to_owned()),
+                    condition: match is_addressed {
+                        true => Condition::BadRequest,
+                        false => Condition::JidMalformed,
+                    },
+                    is_from_forged_or_bad: from.is_err(),
+                    from: from.ok().flatten(),
+                    to: to.ok().flatten(),
+                })));
+            }
+        };
+        let part = |range: Range<usize>| shared.slice_ref(&text[range]);
+        let payload = part(self.payload_start..text.len());
+        Ok(Item::Stanza(Stanza {
+            kind: head.kind,
+            type_,
+            id: head.id.map(part),
+            from,
+            to,
+            lang: head.lang.map(part),
+            extra: (!head.extra.is_empty()).then(|| part(head.extra)),
+            payload: Payload::from_canonical(payload, self.children),
+        }))
+    }
+}
+
+// === impl Head ===
+
+impl Head<'_> {
+    /// RFC 6120 §8.2.3: an IQ has an id, a request exactly one child, a result at most one.
+    fn is_sound(&self, type_: Type, children: usize) -> bool {
+        match (self.kind, type_) {
+            (Kind::Iq, Type::Get | Type::Set) => self.id.is_some() && children == 1,
+            (Kind::Iq, Type::Result) => self.id.is_some() && children <= 1,
+            (Kind::Iq, _) => self.id.is_some(),
+            _ => true,
+        }
+    }
+}
+
+/// Appends a string of the head; returns where it stands.
+fn keep(out: &mut BytesMut, value: &str) -> Range<usize> {
+    let start = out.len();
+    out.put(value);
+    start..out.len()
+}
+
+fn offset(bytes: usize) -> u32 {
+    u32::try_from(bytes).expect("the budget keeps elements far below 4 GiB")
+}
+
+fn offset_of(reader: &Reader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).expect("a position inside a slice")
+}

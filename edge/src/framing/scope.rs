@@ -1,0 +1,169 @@
+//! Which namespace a prefix means: the declarations of the stream header, then those inside.
+
+use std::borrow::Cow;
+
+use couplet_proto::xmpp::ns;
+use smallvec::SmallVec;
+
+use super::attribute::{self, Attributes};
+use super::{FramingError, guard};
+
+const XML: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
+
+/// What the stream header declared, and its name, which the end of the stream must repeat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StreamScope {
+    pub(super) qname: Cow<'static, str>,
+    pub(super) bindings: Cow<'static, [Binding<'static>]>,
+}
+
+/// A prefix and its namespace; the empty prefix is the default namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Binding<'a> {
+    pub(super) prefix: Cow<'a, str>,
+    pub(super) ns: Cow<'a, str>,
+}
+
+/// What nearly every client declares. A stream that does so stores nothing.
+pub(super) static STANDARD: StreamScope = StreamScope {
+    qname: Cow::Borrowed("stream:stream"),
+    bindings: Cow::Borrowed(&[
+        Binding {
+            prefix: Cow::Borrowed(""),
+            ns: Cow::Borrowed(ns::CLIENT),
+        },
+        Binding {
+            prefix: Cow::Borrowed("stream"),
+            ns: Cow::Borrowed(ns::STREAM),
+        },
+    ]),
+};
+
+/// The declarations in force at one place.
+#[derive(Debug)]
+pub(super) struct Scope<'a> {
+    stream: &'a [Binding<'static>],
+    inner: SmallVec<[Binding<'a>; 4]>,
+}
+
+/// A namespace in a [`Scope`], valid while the element that declared it is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ns {
+    /// No namespace.
+    None,
+    /// The namespace of `xml:lang`.
+    Xml,
+    /// The one of this binding: those of the stream come first.
+    Bound(usize),
+}
+
+// === impl Scope ===
+
+impl<'a> Scope<'a> {
+    pub(super) fn new(stream: &'a [Binding<'static>]) -> Self {
+        Self {
+            stream,
+            inner: SmallVec::new(),
+        }
+    }
+
+    /// Adds the declarations of a start tag; returns what [`Scope::leave`] needs to undo it.
+    pub(super) fn enter(&mut self, tag: &Attributes<'a>) -> Result<usize, FramingError> {
+        let mark = self.inner.len();
+        for declaration in &tag.declarations {
+            let prefix = declaration.prefix;
+            let ns = attribute::value(declaration.raw)?;
+            check(prefix, &ns)?;
+            if self.inner[mark..]
+                .iter()
+                .any(|known| known.prefix == prefix)
+            {
+                return Err(guard::DUPLICATE_ATTRIBUTE);
+            }
+            let prefix = Cow::Borrowed(prefix);
+            self.inner.push(Binding { prefix, ns });
+        }
+        Ok(mark)
+    }
+
+    /// Forgets the declarations made since `mark`.
+    pub(super) fn leave(&mut self, mark: usize) {
+        self.inner.truncate(mark);
+    }
+
+    /// The namespace of an element with this prefix.
+    pub(super) fn element(&self, prefix: &str) -> Result<Ns, FramingError> {
+        let found = match self.find(prefix) {
+            Some(index) => Ns::Bound(index),
+            None if prefix.is_empty() => Ns::None,
+            None if prefix == "xml" => Ns::Xml,
+            None => return Err(guard::UNBOUND_PREFIX),
+        };
+        match self.name(found) {
+            "" => Ok(Ns::None),
+            _ => Ok(found),
+        }
+    }
+
+    /// The namespace of an attribute with this prefix.
+    pub(super) fn attribute(&self, prefix: &str) -> Result<Ns, FramingError> {
+        match prefix {
+            "" => Ok(Ns::None),
+            _ => self.element(prefix),
+        }
+    }
+
+    /// The name of a namespace; empty for none.
+    pub(super) fn name(&self, ns: Ns) -> &str {
+        match ns {
+            Ns::None => "",
+            Ns::Xml => XML,
+            Ns::Bound(index) => match index.checked_sub(self.stream.len()) {
+                Some(inner) => &self.inner[inner].ns,
+                None => &self.stream[index].ns,
+            },
+        }
+    }
+
+    /// Whether both are the same namespace.
+    pub(super) fn is_same(&self, one: Ns, other: Ns) -> bool {
+        one == other || self.name(one) == self.name(other)
+    }
+
+    /// The declarations of this scope's own elements, to outlive them.
+    pub(super) fn to_bindings(&self) -> Vec<Binding<'static>> {
+        let keep = |text: &str| Cow::Owned(text.to_owned());
+        let bindings = self.inner.iter().map(|binding| Binding {
+            prefix: keep(&binding.prefix),
+            ns: keep(&binding.ns),
+        });
+        bindings.collect()
+    }
+
+    fn find(&self, prefix: &str) -> Option<usize> {
+        let position = |bindings: &[Binding<'_>]| {
+            bindings
+                .iter()
+                .rposition(|binding| binding.prefix == prefix)
+        };
+        match position(&self.inner) {
+            Some(inner) => Some(self.stream.len() + inner),
+            None => position(self.stream),
+        }
+    }
+}
+
+/// Namespaces in XML 1.0 §3: what a declaration must not do.
+fn check(prefix: &str, ns: &str) -> Result<(), FramingError> {
+    let allowed = match prefix {
+        "xmlns" => false,
+        "xml" => ns == XML,
+        "" => ns != XML && ns != XMLNS,
+        _ => ns != XML && ns != XMLNS && !ns.is_empty(),
+    };
+    match allowed {
+        true => Ok(()),
+        false => Err(guard::BAD_DECLARATION),
+    }
+}
