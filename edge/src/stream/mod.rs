@@ -4,16 +4,16 @@
 //! framer and the timers; the stream decides what is allowed when, and what is said.
 //!
 //! ```text
-//!                 ┌───────────── Secured ◀── Handshake ◀──┐
-//!                 ▼                                       │ <starttls/>
-//!    new ──▶ AwaitHeader ──── header ────▶ Choice ────────┤
-//!                 ▲            <auth/> ┌──▶ │ ▲ ──────────┤ register, set
-//!                 │                    │    ▼ │ failure   ▼
-//!                 │            AwaitInitial ─┼─ AwaitOrigin ⇄ Registering
-//!                 │                    │     │   │    ▲ ▼ challenge, response
-//!                 │                    └─────┴───┤   AwaitResponse
-//!                 └───────── Authenticated ──────┘
-//!    (authenticated) Choice ── bind ──▶ Binding ── Bound ──▶ Bound      any ── error, close ──▶ Closed
+//!             ┌──── Handshake ◀───┐            ┌─▶ AwaitInitial ─┐
+//!             ▼      <starttls/>  │            │                 ▼
+//!  ──▶ AwaitHeader ── header ─▶ Choice ── <auth/> ────────▶ AwaitOrigin ⇄ AwaitResponse
+//!             ▲                 ▲ ▲ │ ▲                          │
+//!             │   Registering ◀─┘ │ │ └──── failure, abort ──────┤
+//!             │                   │ ▼ bind                       │
+//!             │                 Binding ── Bound ──▶ Session     │
+//!             └───────────── Authenticated ──────────────────────┘
+//!
+//!  from anywhere: an error, a close or a lost client ──▶ Closed
 //! ```
 //!
 //! Everything before the resource is bound stands in one box that is dropped then: an idle
@@ -150,7 +150,9 @@ impl Stream {
             State::Bound(session) => session.step(event, &mut reply),
             State::Negotiating(negotiation) => negotiation.step(event, &mut reply),
             State::Closed => {
-                release_late_session(event, &mut reply);
+                if let Event::FromOrigin(frame) = event {
+                    release_late_session(frame, &mut reply);
+                }
                 return;
             }
         };
@@ -231,9 +233,9 @@ impl Reply<'_> {
     }
 }
 
-/// A resource bound after its stream had ended must not live on unnoticed.
-fn release_late_session(event: Event<'_>, reply: &mut Reply<'_>) {
-    if let Event::FromOrigin(ToEdge::Bound { session, jid, .. }) = event {
+/// A resource bound when its stream no longer wants it must not live on unnoticed.
+fn release_late_session(frame: ToEdge, reply: &mut Reply<'_>) {
+    if let ToEdge::Bound { session, jid, .. } = frame {
         let reason = Detached::Closed;
         reply.up(&jid, ToOrigin::Detach { session, reason });
     }

@@ -14,7 +14,8 @@ use sha2::{Digest, Sha256};
 use super::error::Failure;
 use super::event::{Event, Secured};
 use super::mechanism::Mechanism;
-use super::{Next, Outcome, Reply, bind, header, misplaced, register, sasl, starttls, unexpected};
+use super::{Next, Outcome, Reply, bind, header, register, sasl, starttls};
+use super::{misplaced, release_late_session, unexpected};
 use crate::framing::Item;
 
 /// The state of a stream that has no session yet.
@@ -234,11 +235,8 @@ impl Negotiation {
                 bind::refused(self, &error, reply)
             }
             (_, frame) => {
-                tracing::warn!(
-                    connection = reply.connection.0,
-                    ?frame,
-                    "an answer to no question"
-                );
+                tracing::warn!(connection = reply.connection.0, "an answer to no question");
+                release_late_session(frame, reply);
                 Ok(Next::Stay)
             }
         }

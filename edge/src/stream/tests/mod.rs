@@ -1,0 +1,431 @@
+//! Every order of steps, allowed and refused, as scripts.
+//!
+//! A line is one thing that happens. What the client sends goes through the real framer.
+//!
+//! ```text
+//! > xml      the client sends
+//! * event    secured [binding…], deadline, silent, shutdown, gone, lost, ping ID
+//! v frame    the origin answers
+//! < xml      the server has said exactly this since the last line that made something happen
+//! ! action   then this must be done
+//! . state    waiting, ready, closed, bound
+//! ```
+//!
+//! **Invariant:** whatever is said or done stands in the script; nothing is left over.
+
+mod authentication;
+mod binding;
+mod disorder;
+mod opening;
+mod registration;
+mod session;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use couplet_proto::link::frame::{AuthToken, Detached, ToEdge, ToOrigin};
+use couplet_proto::link::id::{ConnectionId, SessionId};
+use couplet_proto::slot::{Seed, Slot};
+use couplet_proto::xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition};
+use couplet_proto::{Jid, Stanza};
+
+use super::{Action, Actions, Caps, Event, Secured, Setup, Stream};
+use crate::framing::{Budget, Framer};
+
+/// Our header, its id replaced.
+const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams' id='?' from='localhost' version='1.0' \
+     xml:lang='en'>";
+/// What a client opens with.
+const OPEN: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+     xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>";
+/// The features of a stream with TLS and both bindings.
+const ON_TLS: &str = "<stream:features><mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>\
+     <mechanism>SCRAM-SHA-256-PLUS</mechanism><mechanism>SCRAM-SHA-1-PLUS</mechanism>\
+     <mechanism>SCRAM-SHA-256</mechanism><mechanism>SCRAM-SHA-1</mechanism>\
+     <mechanism>PLAIN</mechanism></mechanisms>\
+     <sasl-channel-binding xmlns='urn:xmpp:sasl-cb:0'>\
+     <channel-binding type='tls-exporter'/><channel-binding type='tls-server-end-point'/>\
+     </sasl-channel-binding></stream:features>";
+/// The features of a stream that needs TLS first.
+const TLS_FIRST: &str = "<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'>\
+     <required/></starttls></stream:features>";
+/// The features after authentication.
+const AUTHENTICATED: &str = "<stream:features><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/>\
+     <session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>\
+     <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
+     <limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>262144</max-bytes>\
+     <idle-seconds>300</idle-seconds></limits></stream:features>";
+
+/// Opening of most scripts: a secure stream that awaits the client's choice.
+const SECURE: &str = "* secured tls-exporter tls-server-end-point
+     > OPEN
+     < HEADER ON_TLS";
+
+/// A whole login as `juliet@localhost`, until the resource is to be bound.
+const LOGIN: &str = "> <auth xmlns='SASL' mechanism='PLAIN'>AGp1bGlldABz</auth>
+     ! up authenticate juliet@localhost PLAIN AGp1bGlldABz
+     v authenticated juliet@localhost
+     < <success xmlns='SASL'/>
+     ! authenticated
+     > OPEN
+     < HEADER AUTHENTICATED";
+
+/// The bind after it.
+const BIND: &str = "> <iq type='set' id='b'><bind xmlns='BINDING'/></iq>
+     ! up bind juliet@localhost
+     v bound juliet@localhost/balcony
+     < <iq type='result' id='b'><bind xmlns='BINDING'><jid>juliet@localhost/balcony</jid></bind>\
+     </iq>
+     ! bound juliet@localhost/balcony";
+
+/// A stream with its framer, and what they have produced.
+struct Player {
+    setup: Arc<Setup>,
+    stream: Stream,
+    framer: Framer,
+    /// Bytes the stream did not want yet.
+    unread: Vec<u8>,
+    out: BytesMut,
+    done: Vec<String>,
+}
+
+fn setup() -> Setup {
+    Setup {
+        domains: ["localhost", "capulet.lit"]
+            .map(|domain| Jid::parse(domain).expect("valid"))
+            .into(),
+        offers_tls: true,
+        require_tls: true,
+        registration_open: false,
+        auth_failures: 3,
+        after_auth: Budget::AFTER_AUTH,
+        idle_secs: Some(300),
+        caps: None,
+    }
+}
+
+/// Plays scripts one after the other on one stream.
+fn play(setup: Setup, scripts: &[&str]) {
+    let mut player = Player::new(setup);
+    for line in scripts.iter().flat_map(|script| script.lines()) {
+        let line = expand(line.trim());
+        if !line.is_empty() {
+            player.line(&line);
+        }
+    }
+    player.expect_nothing("the end");
+}
+
+/// Names in scripts stand for what is too long to read.
+fn expand(line: &str) -> String {
+    [
+        ("HEADER", HEADER),
+        ("OPEN", OPEN),
+        ("ON_TLS", ON_TLS),
+        ("TLS_FIRST", TLS_FIRST),
+        ("AUTHENTICATED", AUTHENTICATED),
+        ("'SASL'", "'urn:ietf:params:xml:ns:xmpp-sasl'"),
+        ("'TLS'", "'urn:ietf:params:xml:ns:xmpp-tls'"),
+        ("'BINDING'", "'urn:ietf:params:xml:ns:xmpp-bind'"),
+        ("'SESSION'", "'urn:ietf:params:xml:ns:xmpp-session'"),
+        ("'STANZAS'", "'urn:ietf:params:xml:ns:xmpp-stanzas'"),
+        ("'STREAMS'", "'urn:ietf:params:xml:ns:xmpp-streams'"),
+    ]
+    .iter()
+    .fold(line.to_owned(), |line, (name, text)| {
+        line.replace(name, text)
+    })
+}
+
+/// The stream error of this condition and the end of the stream; `text` if it has one.
+fn error(condition: &str, text: &str) -> String {
+    let text = match text {
+        "" => String::new(),
+        text => format!("<text xmlns='STREAMS' xml:lang='en'>{text}</text>"),
+    };
+    format!(
+        "<stream:error><{condition} xmlns='STREAMS'/>{text}</stream:error></stream:stream>
+         ! close {condition}
+         . closed"
+    )
+}
+
+// === impl Player ===
+
+impl Player {
+    fn new(setup: Setup) -> Self {
+        let setup = Arc::new(setup);
+        let mut framer = Framer::new(Budget::BEFORE_AUTH);
+        framer.count_total(true);
+        Self {
+            stream: Stream::new(
+                setup.clone(),
+                ConnectionId(7),
+                IpAddr::V4(Ipv4Addr::LOCALHOST),
+                1,
+            ),
+            setup,
+            framer,
+            unread: Vec::new(),
+            out: BytesMut::new(),
+            done: Vec::new(),
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        let (mark, rest) = line.split_once(' ').expect("a mark and a text");
+        if matches!(mark, ">" | "*" | "v") {
+            self.expect_nothing(line);
+        }
+        match mark {
+            ">" => self.feed(rest.as_bytes()),
+            "*" => self.happen(rest),
+            "v" => self.step(Event::FromOrigin(frame(rest))),
+            "<" => {
+                let said = self.said();
+                let expected = rest.replace("> <", "><");
+                assert_eq!(said, expected, "said, before {line:?}");
+            }
+            "!" => {
+                assert!(!self.done.is_empty(), "nothing was done, but {line:?}");
+                assert_eq!(self.done.remove(0), rest);
+            }
+            "." => self.check_state(rest),
+            _ => panic!("what is {line:?}?"),
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.unread.extend_from_slice(bytes);
+        self.read();
+    }
+
+    /// Frames what is unread for as long as the stream wants it, as a connection does.
+    fn read(&mut self) {
+        while !self.stream.is_waiting() && !self.stream.is_closed() {
+            let unread = std::mem::take(&mut self.unread);
+            let mut rest = unread.as_slice();
+            let event = match self.framer.next(&mut rest) {
+                Ok(Some(item)) => Event::Item(item),
+                Ok(None) => return,
+                Err(error) => Event::Broken(error),
+            };
+            self.unread = rest.to_vec();
+            self.step(event);
+        }
+    }
+
+    fn happen(&mut self, event: &str) {
+        let mut words = event.split(' ');
+        let event = match words.next().expect("a word") {
+            "secured" => Event::Secured(Secured {
+                bindings: words.map(binding).collect(),
+            }),
+            "deadline" => Event::Deadline,
+            "silent" => Event::Silent,
+            "shutdown" => Event::Shutdown,
+            "gone" => Event::ClientGone(Detached::Closed),
+            "lost" => Event::ClientGone(Detached::Lost),
+            "ping" => Event::Ping(words.next().expect("an id")),
+            word => panic!("what is {word:?}?"),
+        };
+        self.step(event);
+    }
+
+    fn step(&mut self, event: Event<'_>) {
+        let mut actions = Actions::new();
+        let slot_of = |jid: &Jid| Slot::of(Seed([0; 16]), jid);
+        self.stream
+            .step(event, &slot_of, &mut self.out, &mut actions);
+        for action in actions {
+            self.done.push(describe(&action));
+            match action {
+                Action::StartTls => {
+                    self.unread.clear();
+                    self.framer.restart();
+                }
+                Action::Authenticated => {
+                    self.framer.restart();
+                    self.framer.set_budget(self.setup.after_auth);
+                    self.framer.count_total(false);
+                }
+                Action::Up(..) | Action::Bound { .. } | Action::Close(_) => {}
+            }
+        }
+        self.read();
+    }
+
+    /// What was said since the last time, stream ids replaced.
+    fn said(&mut self) -> String {
+        let text = String::from_utf8(self.out.split().to_vec()).expect("UTF-8");
+        let Some((before, rest)) = text.split_once("etherx.jabber.org/streams' id='") else {
+            return text;
+        };
+        let (id, after) = rest.split_once('\'').expect("quoted");
+        assert_eq!(id.len(), 32, "{id}");
+        format!("{before}etherx.jabber.org/streams' id='?'{after}")
+    }
+
+    fn check_state(&self, state: &str) {
+        let is_so = match state {
+            "waiting" => self.stream.is_waiting(),
+            "ready" => !self.stream.is_waiting() && !self.stream.is_closed(),
+            "closed" => self.stream.is_closed(),
+            "bound" => self.stream.session().is_some(),
+            _ => panic!("what is {state:?}?"),
+        };
+        assert!(is_so, "not {state}");
+    }
+
+    fn expect_nothing(&mut self, before: &str) {
+        let said = self.said();
+        assert!(said.is_empty(), "unexpected, before {before:?}: {said}");
+        assert!(
+            self.done.is_empty(),
+            "unexpected, before {before:?}: {:?}",
+            self.done
+        );
+    }
+}
+
+fn binding(name: &str) -> (&'static str, Bytes) {
+    match name {
+        "tls-exporter" => ("tls-exporter", Bytes::from_static(b"ekm")),
+        "tls-server-end-point" => ("tls-server-end-point", Bytes::from_static(b"hash")),
+        _ => panic!("what is {name:?}?"),
+    }
+}
+
+/// An action in one line.
+fn describe(action: &Action) -> String {
+    match action {
+        Action::StartTls => "starttls".to_owned(),
+        Action::Authenticated => "authenticated".to_owned(),
+        Action::Up(_, frame) => format!("up {}", describe_frame(frame)),
+        Action::Bound { jid, .. } => format!("bound {jid}"),
+        Action::Close(None) => "close".to_owned(),
+        Action::Close(Some(condition)) => format!("close {}", condition.name()),
+    }
+}
+
+fn describe_frame(frame: &ToOrigin) -> String {
+    use base64::Engine;
+    let base64 = |data| base64::engine::general_purpose::STANDARD.encode(data);
+    match frame {
+        ToOrigin::Authenticate(_, request) => {
+            let data = base64(&request.initial);
+            format!(
+                "authenticate {} {} {data}",
+                request.account, request.mechanism
+            )
+        }
+        ToOrigin::Respond { account, data, .. } => match data.is_empty() {
+            true => format!("respond {account}"),
+            false => format!("respond {account} {}", base64(data)),
+        },
+        ToOrigin::Abort { account, .. } => format!("abort {account}"),
+        ToOrigin::Register(_, request) => {
+            format!("register {} {}", request.account, request.password.0)
+        }
+        ToOrigin::Bind(_, bind) => match &bind.resource {
+            Some(resource) => format!("bind {} {resource}", bind.account),
+            None => format!("bind {}", bind.account),
+        },
+        ToOrigin::Stanza { number, stanza, .. } => format!("{number} {stanza}"),
+        ToOrigin::Detach { reason, .. } => format!("detach {reason:?}"),
+    }
+}
+
+/// A frame from the origin, from one line.
+fn frame(line: &str) -> ToEdge {
+    let connection = ConnectionId(7);
+    let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
+    let (first, second) = match rest.split_once(' ') {
+        Some((first, second)) => (first, Some(second.to_owned())),
+        None => (rest, None),
+    };
+    let jid = |text: &str| Jid::parse(text).expect("valid");
+    match name {
+        "challenge" => ToEdge::Challenge {
+            connection,
+            data: Bytes::from(first.to_owned()),
+        },
+        "authenticated" => ToEdge::Authenticated {
+            connection,
+            account: jid(first),
+            data: second.map(Bytes::from),
+            token: AuthToken(42),
+        },
+        "refused" => ToEdge::Refused {
+            connection,
+            condition: SaslCondition::from_name(first).expect("known"),
+            text: None,
+        },
+        "registered" => ToEdge::Registered {
+            connection,
+            answer: Arc::new(
+                Stanza::new(couplet_proto::Kind::Iq, couplet_proto::Type::Result).id(first),
+            ),
+        },
+        "bound" => ToEdge::Bound {
+            connection,
+            session: SessionId(9),
+            jid: jid(first),
+        },
+        "bind-refused" => ToEdge::BindRefused {
+            connection,
+            error: StanzaError::from(Condition::from_name(first).expect("known")),
+        },
+        "close" => ToEdge::Close {
+            connection,
+            condition: StreamCondition::from_name(first).expect("known"),
+            text: None,
+        },
+        _ => panic!("what is {line:?}?"),
+    }
+}
+
+#[test]
+fn an_idle_stream_is_small() {
+    assert!(size_of::<Stream>() <= 128, "{}", size_of::<Stream>());
+    assert!(size_of::<Action>() <= 128, "{}", size_of::<Action>());
+}
+
+#[test]
+fn stream_ids_never_repeat() {
+    let ids = |seed| {
+        let mut negotiation = super::Negotiation::new(IpAddr::V4(Ipv4Addr::LOCALHOST), seed);
+        [
+            negotiation.draw_id(),
+            negotiation.draw_id(),
+            negotiation.draw_id(),
+        ]
+    };
+    let mut all = [ids(1), ids(2)].concat();
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), 6);
+}
+
+#[test]
+fn capabilities_are_advertised_where_there_are_some() {
+    let caps = Caps {
+        node: "urn:n".to_owned(),
+        ver: "v".to_owned(),
+    };
+    let script = LOGIN.replace(
+        "< HEADER AUTHENTICATED",
+        &format!(
+            "< HEADER {}",
+            AUTHENTICATED.replace(
+                "</stream:features>",
+                "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='urn:n' ver='v'/>\
+                 </stream:features>"
+            )
+        ),
+    );
+    let caps = Some(caps);
+    play(Setup { caps, ..setup() }, &[SECURE, &script]);
+}
