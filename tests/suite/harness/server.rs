@@ -233,7 +233,10 @@ impl Server {
 
 /// What every test server is told; a test's own setting of the same key comes first.
 const DEFAULTS: &[(&str, &str)] = &[
-    ("domains", r#"["montague.lit", "capulet.lit"]"#),
+    (
+        "domains",
+        r#"["montague.lit", "capulet.lit", "verona.lit"]"#,
+    ),
     ("c2s.require_tls", "false"),
     ("auth.scram_iterations", "4096"),
     ("registration.per_hour_per_address", "100000"),
