@@ -23,6 +23,11 @@ impl Clock {
         u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
     }
 
+    /// Microseconds since the start.
+    pub fn now_micros(self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// The moment that many milliseconds after the start.
     pub fn at(self, ms: u64) -> Instant {
         self.started + Duration::from_millis(ms)

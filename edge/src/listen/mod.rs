@@ -1,0 +1,235 @@
+//! Listen: sockets in; each becomes a connection with a task of its own.
+//!
+//! ```text
+//! accept → place? → pace → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
+//! ```
+//!
+//! - [`tcp`]: listening sockets, and what is set on each accepted one.
+//! - [`tls`]: certificates and handshakes.
+//! - [`pace`]: how fast new connections may come from one network.
+//!
+//! A handshake runs in a task of its own: its state is large, and the task of a connection lives
+//! on for hours.
+
+mod pace;
+
+mod tcp;
+
+pub mod tls;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tracing::{debug, warn};
+
+use self::pace::Pace;
+use self::tls::{CertificateError, Tls, Way};
+use crate::config::CertificatePaths;
+use crate::connection::{Connection, Edgewide, Outcome, Place};
+
+/// A pause after a failed accept, which most often means that file descriptors have run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that lets clients in.
+pub(crate) struct Door {
+    edge: Arc<Edgewide>,
+    tls: ArcSwapOption<Tls>,
+    pace: Pace,
+    /// True once nobody is let in any more.
+    closed: watch::Sender<bool>,
+}
+
+// === impl Door ===
+
+impl Door {
+    /// A door that still leads nowhere.
+    pub(crate) fn new(edge: Arc<Edgewide>) -> Self {
+        let pace = Pace::new(edge.limits.new_connections_per_second);
+        Self {
+            edge,
+            tls: ArcSwapOption::empty(),
+            pace,
+            closed: watch::Sender::new(false),
+        }
+    }
+
+    /// Loads the certificates, again if there were some. On error those stay.
+    pub(crate) fn load(&self, paths: &[CertificatePaths]) -> Result<(), CertificateError> {
+        self.tls.store(Some(Arc::new(Tls::load(paths)?)));
+        Ok(())
+    }
+
+    /// Opens the listening sockets and lets clients in. Returns the addresses bound: first the
+    /// plain ones, then those of direct TLS.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        plain: &[SocketAddr],
+        direct: &[SocketAddr],
+        tasks: &mut Vec<JoinHandle<()>>,
+    ) -> Result<(Vec<SocketAddr>, Vec<SocketAddr>), (SocketAddr, io::Error)> {
+        let all: Vec<_> = plain.iter().chain(direct).copied().collect();
+        let bind = |address: &SocketAddr| {
+            let has_v4 = |other: &SocketAddr| other.is_ipv4() && other.port() == address.port();
+            let only_v6 = address.port() != 0 && all.iter().any(has_v4);
+            let listener = tcp::bind(*address, only_v6)?;
+            Ok((listener.local_addr()?, listener))
+        };
+        let bind_all = |addresses: &[SocketAddr]| -> Result<Vec<_>, (SocketAddr, io::Error)> {
+            let each = addresses.iter();
+            each.map(|address| bind(address).map_err(|error| (*address, error)))
+                .collect()
+        };
+        // All or none: nobody is let in before every socket is open.
+        let (plain, direct) = (bind_all(plain)?, bind_all(direct)?);
+        let mut start = |listeners: Vec<(SocketAddr, TcpListener)>, is_direct| {
+            let each = listeners.into_iter().map(|(address, listener)| {
+                let door = Arc::clone(self);
+                tasks.push(tokio::spawn(door.accept_all(listener, is_direct)));
+                address
+            });
+            each.collect()
+        };
+        Ok((start(plain, false), start(direct, true)))
+    }
+
+    /// Lets nobody in any more; handshakes under way end.
+    pub(crate) fn close(&self) {
+        self.closed.send_replace(true);
+    }
+
+    /// Whether nobody is let in any more.
+    pub(crate) fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Accepts until the door is closed.
+    async fn accept_all(self: Arc<Self>, listener: TcpListener, is_direct: bool) {
+        let mut closed = self.closed.subscribe();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = closed.wait_for(|closed| *closed) => return,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, peer)) => self.admit(tcp, peer, is_direct),
+                Err(error) => {
+                    warn!(%error, "cannot accept");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// Gives a fresh socket a task, if there is a place for it.
+    fn admit(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, is_direct: bool) {
+        let metrics = &self.edge.metrics;
+        metrics.accepted.increment(1);
+        let Some(place) = Place::take(&self.edge) else {
+            metrics.refused_full.increment(1);
+            warn!(%peer, "too many connections: one refused");
+            return;
+        };
+        let Some(wait) = self.pace.wait(peer.ip(), self.edge.clock.now_micros()) else {
+            metrics.refused_pace.increment(1);
+            debug!(%peer, "too many connections from one network: one refused");
+            return;
+        };
+        let unacked = Duration::from_secs(self.edge.limits.outbound_stall_secs);
+        if let Err(error) = tcp::prepare(&tcp, unacked) {
+            // The client is gone already.
+            debug!(%peer, %error, "cannot prepare a socket");
+            return;
+        }
+        let door = Arc::clone(self);
+        if wait > Duration::ZERO {
+            metrics.paced.increment(1);
+            tokio::spawn(async move {
+                if door.unless_closed(tokio::time::sleep(wait)).await.is_some() {
+                    door.begin(place, tcp, peer, is_direct);
+                }
+            });
+        } else {
+            door.begin(place, tcp, peer, is_direct);
+        }
+    }
+
+    /// Starts a connection on a socket whose turn it is.
+    fn begin(self: Arc<Self>, place: Place, tcp: TcpStream, peer: SocketAddr, is_direct: bool) {
+        if self.is_closed() {
+            self.edge.metrics.refused_draining.increment(1);
+            return;
+        }
+        let connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
+        if is_direct {
+            tokio::spawn(self.secure(connection, Way::Direct));
+        } else {
+            tokio::spawn(self.run(connection));
+        }
+    }
+
+    /// Runs a connection until its end, or until it goes on in the task of a handshake.
+    async fn run(self: Arc<Self>, connection: Box<Connection>) {
+        match connection.run().await {
+            Outcome::Over => {}
+            Outcome::StartTls(connection) => self.start_tls(connection),
+        }
+    }
+
+    fn start_tls(self: Arc<Self>, connection: Box<Connection>) {
+        tokio::spawn(self.secure(connection, Way::StartTls));
+    }
+
+    /// Does a TLS handshake, then gives the connection a fresh, small task.
+    async fn secure(self: Arc<Self>, mut connection: Box<Connection>, way: Way) {
+        let peer = connection.peer();
+        let (Some(tls), Some(socket)) = (self.tls.load_full(), connection.take_socket()) else {
+            return;
+        };
+        let deadline = connection.login_deadline();
+        let started = self.edge.clock.now_micros();
+        let accept = TlsAcceptor::from(tls.config(way)).accept(socket);
+        let accept = Box::pin(tokio::time::timeout_at(deadline.into(), accept));
+        let metrics = &self.edge.metrics;
+        let stream = match self.unless_closed(accept).await {
+            Some(Ok(Ok(stream))) => stream,
+            Some(Ok(Err(error))) => {
+                metrics.handshake_failures.increment(1);
+                debug!(%peer, %error, "TLS handshake failed");
+                return;
+            }
+            Some(Err(_)) => {
+                metrics.handshake_failures.increment(1);
+                debug!(%peer, "TLS handshake took too long");
+                return;
+            }
+            None => {
+                metrics.refused_draining.increment(1);
+                return;
+            }
+        };
+        let micros = self.edge.clock.now_micros().saturating_sub(started);
+        metrics.handshakes.increment(1);
+        metrics.handshake_seconds.record(micros as f64 / 1e6);
+        let secured = tls.secured(stream.get_ref().1);
+        connection.secured(Box::new(stream), secured);
+        tokio::spawn(self.run(connection));
+    }
+
+    /// Awaits something, unless the door closes meanwhile.
+    async fn unless_closed<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            biased;
+            _ = closed.wait_for(|closed| *closed) => None,
+            value = future => Some(value),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! Every metric of the edge: names, units, meaning, and the handles kept for them.
+//!
+//! Handles are made once, when the edge is made, so the recorder must be installed before. No
+//! label ever holds anything a client chose.
+
+use couplet_proto::Kind;
+use couplet_proto::xmpp::error::StreamCondition;
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+/// Client connections that exist, by `transport` and `state`.
+pub const CONNECTIONS: &str = "couplet_connections";
+/// Client sockets accepted.
+pub const ACCEPTED: &str = "couplet_connections_accepted_total";
+/// Client sockets closed at once, by `reason`.
+pub const REFUSED: &str = "couplet_connections_refused_total";
+/// Client sockets that waited for their turn.
+pub const PACED: &str = "couplet_connections_paced_total";
+/// TLS handshakes, by `outcome`.
+pub const HANDSHAKES: &str = "couplet_tls_handshakes_total";
+/// How long TLS handshakes took.
+pub const HANDSHAKE_SECONDS: &str = "couplet_tls_handshake_seconds";
+/// Bytes on client sockets, by `direction`.
+pub const BYTES: &str = "couplet_client_bytes_total";
+/// Stanzas on client sockets, by `kind` and `direction`.
+pub const STANZAS: &str = "couplet_client_stanzas_total";
+/// Streams the edge ended with an error, by `condition`.
+pub const STREAM_ERRORS: &str = "couplet_stream_errors_total";
+/// Authentications, by `mechanism` and `outcome`.
+pub const LOGINS: &str = "couplet_logins_total";
+/// From entering the origin to the receiver's socket.
+pub const DELIVERY_SECONDS: &str = "couplet_delivery_seconds";
+/// Stanzas found waiting for a client when its task wrote them.
+pub const OUTBOUND_DEPTH: &str = "couplet_outbound_depth_stanzas";
+/// Connections ended because the client did not read, by `reason`.
+pub const OVERFLOWS: &str = "couplet_outbound_overflows_total";
+/// Frames the edge did not take, by `reason`.
+pub const FRAMES_DROPPED: &str = "couplet_frames_dropped_total";
+/// How often a client's socket was left unread because its stanzas had not yet taken effect.
+pub const CREDIT_STALLS: &str = "couplet_credit_stalls_total";
+
+/// The mechanisms told apart in [`LOGINS`]; anything else is `other`.
+const MECHANISMS: [&str; 6] = [
+    "SCRAM-SHA-256-PLUS",
+    "SCRAM-SHA-1-PLUS",
+    "SCRAM-SHA-256",
+    "SCRAM-SHA-1",
+    "PLAIN",
+    "other",
+];
+
+/// What carries a connection's bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// Plain TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
+}
+
+/// How far a connection has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Nobody yet.
+    Negotiating,
+    /// An account.
+    Authenticated,
+    /// A session.
+    Bound,
+}
+
+/// A mechanism of [`MECHANISMS`], by index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mechanism(u8);
+
+/// The edge's handles.
+pub(crate) struct Metrics {
+    connections: [[Gauge; 3]; 2],
+    pub(crate) accepted: Counter,
+    pub(crate) refused_full: Counter,
+    pub(crate) refused_pace: Counter,
+    pub(crate) refused_draining: Counter,
+    pub(crate) paced: Counter,
+    pub(crate) handshakes: Counter,
+    pub(crate) handshake_failures: Counter,
+    pub(crate) handshake_seconds: Histogram,
+    pub(crate) bytes_in: Counter,
+    pub(crate) bytes_out: Counter,
+    stanzas_in: [Counter; 3],
+    stanzas_out: [Counter; 3],
+    stream_errors: Vec<Counter>,
+    logins: [[Counter; 2]; MECHANISMS.len()],
+    pub(crate) delivery_seconds: Histogram,
+    pub(crate) outbound_depth: Histogram,
+    pub(crate) overflows: Counter,
+    pub(crate) stalls: Counter,
+    pub(crate) ping_timeouts: Counter,
+    pub(crate) frames_stale: Counter,
+    pub(crate) frames_unknown: Counter,
+    pub(crate) frames_orphaned: Counter,
+    pub(crate) credit_stalls: Counter,
+}
+
+/// Tells the recorder what each metric means.
+pub fn describe() {
+    describe_gauge!(
+        CONNECTIONS,
+        Unit::Count,
+        "Client connections by transport and state."
+    );
+    describe_counter!(ACCEPTED, Unit::Count, "Client sockets accepted.");
+    describe_counter!(
+        REFUSED,
+        Unit::Count,
+        "Client sockets closed at once, by reason."
+    );
+    describe_counter!(
+        PACED,
+        Unit::Count,
+        "Client sockets that had to wait for their turn."
+    );
+    describe_counter!(HANDSHAKES, Unit::Count, "TLS handshakes by outcome.");
+    describe_histogram!(
+        HANDSHAKE_SECONDS,
+        Unit::Seconds,
+        "Duration of TLS handshakes."
+    );
+    describe_counter!(
+        BYTES,
+        Unit::Bytes,
+        "Bytes on client sockets by direction, TLS included."
+    );
+    describe_counter!(
+        STANZAS,
+        Unit::Count,
+        "Stanzas on client sockets by kind and direction."
+    );
+    describe_counter!(
+        STREAM_ERRORS,
+        Unit::Count,
+        "Streams ended with an error, by condition."
+    );
+    describe_counter!(
+        LOGINS,
+        Unit::Count,
+        "Authentications by mechanism and outcome."
+    );
+    describe_histogram!(
+        DELIVERY_SECONDS,
+        Unit::Seconds,
+        "From a stanza's arrival at the origin to its receiver's socket."
+    );
+    describe_histogram!(
+        OUTBOUND_DEPTH,
+        Unit::Count,
+        "Stanzas waiting for a client when its connection got round to writing."
+    );
+    describe_counter!(
+        OVERFLOWS,
+        Unit::Count,
+        "Connections ended because the client did not take what it was sent, by reason."
+    );
+    describe_counter!(
+        FRAMES_DROPPED,
+        Unit::Count,
+        "Frames from origins not taken, by reason."
+    );
+    describe_counter!(
+        CREDIT_STALLS,
+        Unit::Count,
+        "Times a client was left unread because its stanzas had not yet taken effect."
+    );
+}
+
+// === impl Mechanism ===
+
+impl Mechanism {
+    /// The label of this name.
+    pub(crate) fn of(name: &str) -> Self {
+        let other = MECHANISMS.len() - 1;
+        let index = MECHANISMS.iter().position(|known| *known == name);
+        Self(u8::try_from(index.unwrap_or(other)).expect("a short table"))
+    }
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// The handles, from the recorder installed now.
+    pub(crate) fn new() -> Self {
+        let refused = |reason| counter!(REFUSED, "reason" => reason);
+        let overflow = |reason| counter!(OVERFLOWS, "reason" => reason);
+        let dropped = |reason| counter!(FRAMES_DROPPED, "reason" => reason);
+        Self {
+            connections: ["tcp", "tls"].map(|transport| {
+                ["negotiating", "authenticated", "bound"]
+                    .map(|state| gauge!(CONNECTIONS, "transport" => transport, "state" => state))
+            }),
+            accepted: counter!(ACCEPTED),
+            refused_full: refused("full"),
+            refused_pace: refused("pace"),
+            refused_draining: refused("draining"),
+            paced: counter!(PACED),
+            handshakes: counter!(HANDSHAKES, "outcome" => "success"),
+            handshake_failures: counter!(HANDSHAKES, "outcome" => "failure"),
+            handshake_seconds: histogram!(HANDSHAKE_SECONDS),
+            bytes_in: counter!(BYTES, "direction" => "in"),
+            bytes_out: counter!(BYTES, "direction" => "out"),
+            stanzas_in: stanzas("in"),
+            stanzas_out: stanzas("out"),
+            stream_errors: StreamCondition::ALL
+                .iter()
+                .map(|condition| counter!(STREAM_ERRORS, "condition" => condition.name()))
+                .collect(),
+            logins: MECHANISMS.map(|mechanism| {
+                ["success", "failure"]
+                    .map(|outcome| counter!(LOGINS, "mechanism" => mechanism, "outcome" => outcome))
+            }),
+            delivery_seconds: histogram!(DELIVERY_SECONDS),
+            outbound_depth: histogram!(OUTBOUND_DEPTH),
+            overflows: overflow("full"),
+            stalls: overflow("stalled"),
+            ping_timeouts: overflow("silent"),
+            frames_stale: dropped("stale"),
+            frames_unknown: dropped("unknown"),
+            frames_orphaned: dropped("orphaned"),
+            credit_stalls: counter!(CREDIT_STALLS),
+        }
+    }
+
+    /// How many connections are at this stage.
+    pub(crate) fn connections(&self, carrier: Carrier, stage: Stage) -> &Gauge {
+        &self.connections[carrier as usize][stage as usize]
+    }
+
+    /// Stanzas of this kind from clients.
+    pub(crate) fn stanzas_in(&self, kind: Kind) -> &Counter {
+        &self.stanzas_in[kind as usize]
+    }
+
+    /// Stanzas of this kind to clients.
+    pub(crate) fn stanzas_out(&self, kind: Kind) -> &Counter {
+        &self.stanzas_out[kind as usize]
+    }
+
+    /// Streams ended with this condition.
+    pub(crate) fn stream_errors(&self, condition: StreamCondition) -> &Counter {
+        &self.stream_errors[condition as usize]
+    }
+
+    /// Counts an authentication.
+    pub(crate) fn login(&self, mechanism: Mechanism, succeeded: bool) {
+        self.logins[usize::from(mechanism.0)][usize::from(!succeeded)].increment(1);
+    }
+}
+
+/// One counter for each [`Kind`], in its order.
+fn stanzas(direction: &'static str) -> [Counter; 3] {
+    [Kind::Message, Kind::Presence, Kind::Iq]
+        .map(|kind| counter!(STANZAS, "kind" => kind.name(), "direction" => direction))
+}
