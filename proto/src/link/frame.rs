@@ -77,8 +77,8 @@ pub enum Detached {
     Lost,
 }
 
-/// The start of a SASL exchange.
-#[derive(Debug, Clone)]
+/// The start of a SASL exchange. Prints without its message, which may hold a password.
+#[derive(Clone)]
 pub struct Authenticate {
     /// The account the client names; decides the slot.
     pub account: Jid,
@@ -219,6 +219,17 @@ pub enum ToEdge {
         /// A sentence for people.
         text: Option<&'static str>,
     },
+}
+
+// === impl Authenticate ===
+
+impl std::fmt::Debug for Authenticate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticate")
+            .field("account", &self.account)
+            .field("mechanism", &self.mechanism)
+            .finish_non_exhaustive()
+    }
 }
 
 // === impl Password ===
