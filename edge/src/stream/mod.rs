@@ -165,11 +165,9 @@ impl Stream {
                 reply.actions.push(Action::Close(None));
             }
             Err(failure) => {
-                if let State::Negotiating(negotiation) = &mut self.state {
-                    // RFC 6120 §4.9.1.2: an error stands in a stream.
-                    negotiation.ensure_open(&mut reply);
+                if self.state.can_speak(&mut reply) {
+                    failure.write(reply.out);
                 }
-                failure.write(reply.out);
                 self.state.release(failure.detached(), &mut reply);
                 reply.actions.push(Action::Close(Some(failure.condition)));
             }
@@ -202,6 +200,18 @@ impl Stream {
 // === impl State ===
 
 impl State {
+    /// Makes sure that a stream error stands in a stream (RFC 6120 §4.9.1.2). False in the middle
+    /// of a TLS handshake, where no XML may be written.
+    fn can_speak(&mut self, reply: &mut Reply<'_>) -> bool {
+        if let Self::Negotiating(negotiation) = self {
+            if negotiation.is_securing() {
+                return false;
+            }
+            negotiation.ensure_open(reply);
+        }
+        true
+    }
+
     /// Ends the stream here; tells the origin what it need not keep for it.
     fn release(&mut self, reason: Detached, reply: &mut Reply<'_>) {
         match std::mem::replace(self, Self::Closed) {

@@ -120,6 +120,11 @@ impl Negotiation {
         )
     }
 
+    /// Whether the TLS handshake has the connection to itself.
+    pub(super) fn is_securing(&self) -> bool {
+        matches!(self.step, Step::Handshake)
+    }
+
     /// Whether TLS must come before anything else.
     pub(super) fn needs_tls(&self, reply: &Reply<'_>) -> bool {
         reply.setup.require_tls && self.secured.is_none()

@@ -253,6 +253,24 @@ fn an_abort_waits_for_the_answer_it_crosses() {
 }
 
 #[test]
+fn an_item_that_does_not_wait_ends_the_stream() {
+    let mut player = Player::new(setup());
+    for line in [SECURE, SCRAM].iter().flat_map(|script| script.lines()) {
+        player.line(&expand(line.trim()));
+    }
+    let presence = Stanza::new(
+        couplet_proto::Kind::Presence,
+        couplet_proto::Type::Available,
+    );
+    player.step(Event::Item(crate::framing::Item::Stanza(presence)));
+    assert!(player.said().contains("<policy-violation "));
+    assert_eq!(
+        player.done,
+        ["up abort juliet@localhost", "close policy-violation"]
+    );
+}
+
+#[test]
 fn nobody_authenticates_twice() {
     let end = format!("< {}", error("policy-violation", "not at this time"));
     for said in [

@@ -96,9 +96,9 @@ proptest! {
         // A stream ends once, with everything said before it.
         let ends = said.matches("</stream:stream>").count();
         let closed = count(&done, "close");
-        prop_assert_eq!(ends, closed);
+        prop_assert!(ends == closed || (ends == 0 && said.ends_with("xmpp-tls'/>")));
         prop_assert!(closed <= 1 && !(was_bound && closed > 0));
-        if closed == 1 {
+        if ends == 1 {
             prop_assert!(said.ends_with("</stream:stream>"));
         }
         // What must be protected is.

@@ -306,6 +306,19 @@ fn time_and_the_operator_end_a_stream() {
 }
 
 #[test]
+fn no_xml_is_written_into_a_handshake() {
+    let handshake = "> OPEN
+        < HEADER TLS_FIRST
+        > <starttls xmlns='TLS'/>
+        < <proceed xmlns='TLS'/>
+        ! starttls";
+    let timeout = "* deadline\n! close connection-timeout\n. closed";
+    play(setup(), &[handshake, timeout]);
+    let shutdown = "* shutdown\n! close system-shutdown\n. closed";
+    play(setup(), &[handshake, shutdown]);
+}
+
+#[test]
 fn whitespace_keeps_alive_and_means_nothing() {
     let mut player = Player::new(setup());
     player.line(&expand("> OPEN"));
