@@ -1,0 +1,97 @@
+//! What an operator may choose about origins. Plain values; the binary reads and checks them.
+
+use std::collections::BTreeMap;
+
+/// The origin's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The domains served, prepared.
+    pub domains: Vec<String>,
+    /// The name under which this node owns slots.
+    pub node: String,
+    /// In-band registration (XEP-0077).
+    pub registration: Registration,
+    /// Contact addresses (XEP-0157): field name, such as `abuse-addresses`, to URIs.
+    pub contact: BTreeMap<String, Vec<String>>,
+    /// Rounds of PBKDF2 for new passwords; at least 4096.
+    pub scram_iterations: u32,
+    /// How many shards run; 0 means two for each core.
+    pub shards: usize,
+    /// Bounds.
+    pub limits: Limits,
+}
+
+/// In-band registration (XEP-0077).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Registration {
+    /// Whether anyone may create an account.
+    pub open: bool,
+    /// How many accounts one address may create in an hour.
+    pub per_hour_per_address: u32,
+}
+
+/// Bounds, each with what happens when it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Sessions of one account; one more is refused with `resource-constraint`.
+    pub resources_per_account: u32,
+    /// Items in one roster; one more is refused with `resource-constraint`.
+    pub roster_items: u32,
+    /// Messages kept for an absent account; one more is refused with `service-unavailable`.
+    pub offline_messages: u32,
+    /// Bytes of one private XML element (XEP-0049); more is refused with `policy-violation`.
+    pub private_bytes: u32,
+    /// Bytes of a vCard (XEP-0054); more is refused with `policy-violation`.
+    pub vcard_bytes: u32,
+    /// Distinct addresses outside the roster a session may write to in a minute; one more is
+    /// refused with `unexpected-request` (XEP-0205).
+    pub recipients_per_minute: u32,
+    /// Failed logins to one account from one address in a minute; then the answer is
+    /// `temporary-auth-failure` for the rest of it.
+    pub auth_failures_per_minute: u32,
+    /// Seconds after which an account without sessions leaves memory.
+    pub account_idle_secs: u64,
+    /// Seconds a write may wait for the store; then its sender gets `resource-constraint`.
+    pub commit_timeout_secs: u64,
+}
+
+// === impl Config ===
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            domains: vec!["localhost".to_owned()],
+            node: "local".to_owned(),
+            registration: Registration::default(),
+            contact: BTreeMap::new(),
+            scram_iterations: 10_000,
+            shards: 0,
+            limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Registration {
+    fn default() -> Self {
+        Self {
+            open: false,
+            per_hour_per_address: 10,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            resources_per_account: 50,
+            roster_items: 5000,
+            offline_messages: 1000,
+            private_bytes: 65_536,
+            vcard_bytes: 262_144,
+            recipients_per_minute: 600,
+            auth_failures_per_minute: 5,
+            account_idle_secs: 60,
+            commit_timeout_secs: 10,
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What a handler may see and ask for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use couplet_proto::link::frame::ToEdge;
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::{Jid, Kind, Stanza, Type};
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use super::pipeline::Pipeline;
+use super::{Ask, Asked, OnAnswer, Reply};
+use crate::auth::{PlainCheck, Throttle};
+use crate::clock::Now;
+use crate::config::Config;
+use crate::session::{Account, Session};
+use crate::store::{Log, LogId, Table, Write};
+
+/// What every handler of a process shares.
+#[derive(Debug)]
+pub struct Shared {
+    /// The operator's choices.
+    pub config: Config,
+    /// The domains served, prepared.
+    pub domains: Vec<Jid>,
+    /// Who takes part where.
+    pub pipeline: Pipeline,
+    /// Who failed to log in how often of late.
+    pub throttle: Throttle,
+    /// When the process started, in milliseconds since 1970 (XEP-0012 on the server).
+    pub started_unix: u64,
+}
+
+/// What a handler asks the engine to do, in order.
+#[derive(Debug)]
+pub enum Effect {
+    /// A change of this account that must become durable.
+    Write(Write),
+    /// A stanza for whomever its `to` names, and when it entered in monotonic milliseconds (0
+    /// when it did not come from a client).
+    Route(Arc<Stanza>, u64),
+    /// Something for an edge.
+    ToEdge(EdgeId, ToEdge),
+    /// A question; its answer runs the continuation on this account.
+    Ask(Ask, Asked, OnAnswer),
+    /// A password to compare: milliseconds of CPU, so it runs elsewhere.
+    Verify(EdgeId, ConnectionId, PlainCheck),
+    /// A session of this account has begun.
+    Opened(SessionId),
+    /// A session of this account is gone for good.
+    Ended(SessionId),
+    /// An operator's request has taken effect.
+    Reply(crate::admin::Answering),
+}
+
+/// One handler's view: the account it runs on, and what it may do.
+pub struct Ctx<'a> {
+    /// This moment.
+    pub now: Now,
+    /// Config and pipeline.
+    pub shared: &'a Shared,
+    /// The account the handler runs on.
+    pub account: &'a mut Account,
+    /// The session in whose name it runs, if any.
+    session: Option<SessionId>,
+    effects: &'a mut Vec<Effect>,
+    rng: &'a mut StdRng,
+}
+
+// === impl Shared ===
+
+impl Shared {
+    /// Whether this domain is served here.
+    pub fn is_local(&self, domain: &str) -> bool {
+        self.domains.iter().any(|known| known.as_str() == domain)
+    }
+}
+
+// === impl Ctx ===
+
+impl<'a> Ctx<'a> {
+    /// A view on `account`; effects are pushed to `effects`.
+    pub fn new(
+        now: Now,
+        shared: &'a Shared,
+        account: &'a mut Account,
+        session: Option<SessionId>,
+        effects: &'a mut Vec<Effect>,
+        rng: &'a mut StdRng,
+    ) -> Self {
+        Self {
+            now,
+            shared,
+            account,
+            session,
+            effects,
+            rng,
+        }
+    }
+
+    /// The session in whose name this runs: the sender of a request or message, if it is one of
+    /// this account's.
+    pub fn session(&mut self) -> Option<&mut Session> {
+        let id = self.session?;
+        self.account.session_mut(id)
+    }
+
+    /// Its id.
+    pub fn session_id(&self) -> Option<SessionId> {
+        self.session
+    }
+
+    /// Runs what follows in the name of another session, or none.
+    pub fn set_session(&mut self, session: Option<SessionId>) {
+        self.session = session;
+    }
+
+    /// Sets a value of this account. What is sent after this waits until it is durable.
+    pub fn put(&mut self, table: Table, key: &str, value: Bytes) {
+        let key = key.into();
+        self.write(Write::Put { table, key, value });
+    }
+
+    /// Removes a value of this account.
+    pub fn delete(&mut self, table: Table, key: &str) {
+        let key = key.into();
+        self.write(Write::Delete { table, key });
+    }
+
+    /// Adds an entry to a log of this account and says where it stands.
+    pub fn append(&mut self, log: Log, value: Bytes) -> LogId {
+        let base = self.rng.next_u32() >> 1;
+        let id = self.account.next_log_id(self.now, base);
+        self.write(Write::Append { log, id, value });
+        id
+    }
+
+    /// Removes the entries of a log up to and including `through`.
+    pub fn truncate(&mut self, log: Log, through: LogId) {
+        self.write(Write::Truncate { log, through });
+    }
+
+    /// Makes a change durable.
+    pub fn write(&mut self, write: Write) {
+        self.effects.push(Effect::Write(write));
+    }
+
+    /// Sends a stanza to whomever its `to` names; `from` must be set.
+    pub fn route(&mut self, stanza: Stanza) {
+        self.route_shared(Arc::new(stanza));
+    }
+
+    /// As [`Ctx::route`], for a stanza that is already shared.
+    pub fn route_shared(&mut self, stanza: Arc<Stanza>) {
+        debug_assert!(stanza.from.is_some() && stanza.to.is_some(), "{stanza}");
+        let own = stanza
+            .to
+            .as_ref()
+            .and_then(|to| self.account.session_of(to));
+        match own {
+            // An answer to a session of this account needs no routing; a presence or message
+            // does, for the rules that apply to its receiver.
+            Some(session) if stanza.kind == Kind::Iq => self.deliver(session, stanza),
+            _ => self.effects.push(Effect::Route(stanza, 0)),
+        }
+    }
+
+    /// Sends a stanza to a session of this account.
+    pub fn deliver(&mut self, session: SessionId, stanza: Arc<Stanza>) {
+        self.deliver_entered(session, stanza, 0);
+    }
+
+    /// As [`Ctx::deliver`], for a stanza that entered at a known time.
+    pub fn deliver_entered(&mut self, session: SessionId, stanza: Arc<Stanza>, entered: u64) {
+        let Some(session) = self.account.session(session) else {
+            return;
+        };
+        let deliver = ToEdge::Deliver {
+            connections: smallvec::smallvec![session.connection],
+            stanza,
+            entered,
+        };
+        self.effects.push(Effect::ToEdge(session.edge, deliver));
+    }
+
+    /// Pushes any effect: for the engine's own steps.
+    pub(crate) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// Sends a new IQ set from this account to one of its sessions: a push.
+    pub fn push(&mut self, session: SessionId, payload: &couplet_proto::Element) {
+        let id = self.random_id();
+        let Some(to) = self
+            .account
+            .session(session)
+            .map(|session| session.jid.clone())
+        else {
+            return;
+        };
+        let stanza = Stanza::new(Kind::Iq, Type::Set)
+            .id(id)
+            .from(self.account.jid.clone())
+            .to(to)
+            .child(payload);
+        self.deliver(session, Arc::new(stanza));
+    }
+
+    /// Ends the stream of a session. The session itself ends when the edge reports it gone.
+    pub fn close(
+        &mut self,
+        session: SessionId,
+        condition: StreamCondition,
+        text: Option<&'static str>,
+    ) {
+        let Some(session) = self.account.session(session) else {
+            return;
+        };
+        let close = ToEdge::Close {
+            connection: session.connection,
+            condition,
+            text,
+        };
+        self.effects.push(Effect::ToEdge(session.edge, close));
+    }
+
+    /// Asks for something that is not in memory; `then` goes on with it.
+    ///
+    /// `request` is the IQ that `then` answers, if there is one.
+    pub fn ask(&mut self, ask: Ask, request: Option<&Arc<Stanza>>, then: OnAnswer) -> Reply {
+        let asked = Asked {
+            request: request.cloned(),
+            session: self.session,
+            connection: None,
+        };
+        self.effects.push(Effect::Ask(ask, asked, then));
+        Reply::Later
+    }
+
+    /// A random id that cannot be guessed: 96 bits in hexadecimal.
+    pub fn random_id(&mut self) -> String {
+        let (high, low) = (self.rng.next_u64(), self.rng.next_u32());
+        format!("{high:016x}{low:08x}")
+    }
+
+    /// Randomness for keys and salts.
+    pub fn rng(&mut self) -> &mut StdRng {
+        self.rng
+    }
+}

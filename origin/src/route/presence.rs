@@ -1,0 +1,291 @@
+//! Presence: broadcast, probe, directed (RFC 6121 §4).
+
+use std::sync::Arc;
+
+use couplet_proto::link::id::SessionId;
+use couplet_proto::xmpp::error::Condition;
+use couplet_proto::xmpp::ns;
+use couplet_proto::xmpp::payload::Payload;
+use couplet_proto::{Jid, Kind, Stanza, Type};
+
+use super::{bounce, subscription};
+use crate::features::roster;
+use crate::hooks::context::Effect;
+use crate::hooks::{Ctx, PresenceChange};
+use crate::session::Available;
+
+/// Addresses one session may have sent presence to directly; more get `policy-violation`.
+const DIRECTED_MAX: usize = 5000;
+
+/// A client of this account sent presence.
+pub fn sent(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
+    let is_directed = stanza.to.is_some();
+    match stanza.type_ {
+        Type::Available if !is_directed => available(ctx, stanza),
+        Type::Unavailable if !is_directed => unavailable(ctx, &stanza),
+        Type::Available | Type::Unavailable => directed(ctx, stanza),
+        Type::Subscribe | Type::Subscribed | Type::Unsubscribe | Type::Unsubscribed => {
+            match is_directed {
+                true => subscription::sent(ctx, &stanza),
+                false => refuse(ctx, &stanza, Condition::BadRequest),
+            }
+        }
+        // §4.3: probes are for servers; a client's is passed on and answered like one.
+        _ if is_directed => ctx.effect(Effect::Route(stanza, 0)),
+        _ => {}
+    }
+}
+
+/// Presence for this account or one of its sessions.
+pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
+    // §8.5.1: to nobody it says nothing.
+    let Some(to) = stanza.to.as_ref().filter(|_| ctx.account.exists()) else {
+        return;
+    };
+    match stanza.type_ {
+        Type::Probe => probed(ctx, stanza.sender()),
+        Type::Subscribe | Type::Subscribed | Type::Unsubscribe | Type::Unsubscribed => {
+            subscription::received(ctx, &stanza);
+        }
+        _ if to.is_full() => {
+            if let Some(session) = ctx.account.session_of(to) {
+                ctx.deliver(session, stanza);
+            }
+        }
+        Type::Error => {}
+        _ => deliver_to_available(ctx, &stanza),
+    }
+}
+
+/// A session ends: everyone who saw it hears that it is unavailable.
+pub fn ended(ctx: &mut Ctx<'_>, id: SessionId) {
+    let Some(session) = ctx.account.session(id) else {
+        return;
+    };
+    if session.presence.is_none() && session.directed.is_empty() {
+        return;
+    }
+    let from = session.jid.clone();
+    let stanza = Arc::new(Stanza::new(Kind::Presence, Type::Unavailable).from(from));
+    unavailable(ctx, &stanza);
+}
+
+/// The account goes: its contacts hear that every agreement with it is over.
+pub fn account_removed(ctx: &mut Ctx<'_>) {
+    for (contact, item) in roster::snapshot(ctx.account) {
+        subscription::removed(ctx, &contact, &item);
+    }
+}
+
+/// Sends the presence of every available session to somebody who may see it now.
+pub fn show_all(ctx: &mut Ctx<'_>, contact: &Jid) {
+    let shown: Vec<_> = ctx
+        .account
+        .available()
+        .map(|(_, presence)| presence.stanza.clone())
+        .collect();
+    for stanza in shown {
+        send_to(ctx, &stanza, contact.clone());
+    }
+}
+
+/// Tells somebody who may not see it any more that every available session is unavailable.
+pub fn hide_all(ctx: &mut Ctx<'_>, contact: &Jid) {
+    let hidden: Vec<Jid> = ctx
+        .account
+        .available()
+        .map(|(session, _)| session.jid.clone())
+        .collect();
+    for from in hidden {
+        let gone = Stanza::new(Kind::Presence, Type::Unavailable)
+            .from(from)
+            .to(contact.clone());
+        ctx.route(gone);
+    }
+}
+
+/// Delivers to every available session: one shared stanza.
+pub fn deliver_to_available(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    let sessions: Vec<SessionId> = ctx
+        .account
+        .available()
+        .map(|(session, _)| session.id)
+        .collect();
+    for session in sessions {
+        ctx.deliver(session, stanza.clone());
+    }
+}
+
+/// §4.2, §4.4: a session becomes available or changes its presence.
+fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
+    let Some(priority) = priority_of(&stanza) else {
+        return refuse(ctx, &stanza, Condition::BadRequest);
+    };
+    let now = ctx.now.mono;
+    let Some(session) = ctx.session() else {
+        return;
+    };
+    let since = session.presence.as_ref().map(|presence| presence.since);
+    let was_available = since.is_some();
+    session.presence = Some(Available {
+        stanza: stanza.clone(),
+        priority,
+        since: since.unwrap_or(now),
+    });
+    let own = session.id;
+    broadcast(ctx, &stanza);
+    if !was_available {
+        greet(ctx, own);
+    }
+    announce(ctx, true, was_available, priority);
+}
+
+/// §4.5: a session becomes unavailable.
+fn unavailable(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    let Some(session) = ctx.session() else {
+        return;
+    };
+    let was_available = session.presence.take().is_some();
+    let mut directed: Vec<Jid> = std::mem::take(&mut session.directed).into_iter().collect();
+    // The same events give the same outputs: not in the order of a hash table.
+    directed.sort_unstable();
+    let own = session.id;
+    if was_available {
+        broadcast(ctx, stanza);
+        // §4.5.2: the session that leaves hears it too.
+        let mut echo = (**stanza).clone();
+        echo.to = Some(ctx.account.jid.clone());
+        ctx.deliver(own, Arc::new(echo));
+    }
+    for contact in directed {
+        // §4.6.3: those who saw it otherwise have heard already.
+        let is_told = was_available
+            && contact.is_bare()
+            && roster::item(ctx.account, &contact).is_some_and(|item| item.state.is_seen());
+        if !is_told {
+            send_to(ctx, stanza, contact);
+        }
+    }
+    announce(ctx, false, was_available, 0);
+}
+
+/// §4.6: presence for somebody in particular.
+fn directed(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
+    let (Some(to), is_available) = (stanza.to.clone(), stanza.type_ == Type::Available) else {
+        return;
+    };
+    let Some(session) = ctx.session() else {
+        return;
+    };
+    if is_available && session.directed.len() >= DIRECTED_MAX && !session.directed.contains(&to) {
+        return refuse(ctx, &stanza, Condition::PolicyViolation);
+    }
+    match is_available {
+        true => session.directed.insert(to),
+        false => session.directed.remove(&to),
+    };
+    ctx.effect(Effect::Route(stanza, 0));
+}
+
+/// To everyone who may see the account, and to its own available sessions.
+fn broadcast(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    for contact in roster::contacts(ctx.account, |state| state.is_seen()) {
+        send_to(ctx, stanza, contact);
+    }
+    let mut own = (**stanza).clone();
+    own.to = Some(ctx.account.jid.clone());
+    deliver_to_available(ctx, &Arc::new(own));
+}
+
+/// §4.2.2, §4.3.1, §3.1.3: what a session that has just become available must learn.
+fn greet(ctx: &mut Ctx<'_>, own: SessionId) {
+    let Some(jid) = ctx.account.session(own).map(|session| session.jid.clone()) else {
+        return;
+    };
+    let others: Vec<Arc<Stanza>> = ctx
+        .account
+        .available()
+        .filter(|(session, _)| session.id != own)
+        .map(|(_, presence)| presence.stanza.clone())
+        .collect();
+    for other in others {
+        let mut copy = (*other).clone();
+        copy.to = Some(jid.clone());
+        ctx.deliver(own, Arc::new(copy));
+    }
+    for contact in roster::contacts(ctx.account, |state| state.sees()) {
+        let probe = Stanza::new(Kind::Presence, Type::Probe);
+        ctx.route(probe.from(jid.clone()).to(contact));
+    }
+    for (contact, item) in roster::snapshot(ctx.account) {
+        if let Some(request) = item.request.filter(|_| item.state.is_pending_in()) {
+            let mut asked = Stanza::new(Kind::Presence, Type::Subscribe)
+                .from(contact)
+                .to(ctx.account.jid.clone());
+            asked.payload = roster::request_payload(&request);
+            ctx.deliver(own, Arc::new(asked));
+        }
+    }
+}
+
+/// §4.3.2: somebody's server asks who is there.
+fn probed(ctx: &mut Ctx<'_>, prober: &Jid) {
+    let contact = prober.to_bare();
+    let may_see = contact == ctx.account.jid
+        || roster::item(ctx.account, &contact).is_some_and(|item| item.state.is_seen());
+    let own = ctx.account.jid.clone();
+    if !may_see {
+        let refused = Stanza::new(Kind::Presence, Type::Unsubscribed);
+        return ctx.route(refused.from(own).to(contact));
+    }
+    let shown: Vec<_> = ctx
+        .account
+        .available()
+        .map(|(_, presence)| presence.stanza.clone())
+        .collect();
+    if shown.is_empty() {
+        let gone = Stanza::new(Kind::Presence, Type::Unavailable);
+        return ctx.route(gone.from(own).to(prober.clone()));
+    }
+    for stanza in shown {
+        send_to(ctx, &stanza, prober.clone());
+    }
+}
+
+fn announce(ctx: &mut Ctx<'_>, is_available: bool, was_available: bool, priority: i8) {
+    let change = PresenceChange {
+        is_available,
+        was_available,
+        priority,
+    };
+    let shared = ctx.shared;
+    for hook in &shared.pipeline.presence {
+        hook(ctx, &change);
+    }
+}
+
+/// A copy for `to`; the payload is shared.
+fn send_to(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>, to: Jid) {
+    let mut copy = (**stanza).clone();
+    copy.to = Some(to);
+    ctx.route(copy);
+}
+
+/// An error for the client's own presence; one without `to` was for its own account.
+fn refuse(ctx: &mut Ctx<'_>, stanza: &Stanza, condition: Condition) {
+    let mut addressed = stanza.clone();
+    addressed.to = addressed.to.or_else(|| Some(ctx.account.jid.clone()));
+    bounce::bounce(ctx, &addressed, condition);
+}
+
+/// §4.7.2.3: an integer between -128 and 127; absent means 0, anything else is no presence.
+fn priority_of(stanza: &Stanza) -> Option<i8> {
+    priority_in(&stanza.payload)
+}
+
+fn priority_in(payload: &Payload) -> Option<i8> {
+    match payload.find("priority", ns::CLIENT) {
+        None => Some(0),
+        Some(child) => child.content().trim().parse().ok(),
+    }
+}

@@ -1,0 +1,47 @@
+//! Shard: the one owner of a group of slots, their accounts and sessions.
+//!
+//! ```text
+//!            ┌────────────── Shard: pure, single-threaded ──────────────┐
+//! Event ───▶ │ step ─▶ account ─▶ handler ─▶ effects ─▶ commit gate ─┐ │ ───▶ Output
+//!            │   ▲        └ not in memory: waits for Loaded          │ │
+//!            │   └──────────── local: stanzas for its own slots ◀────┘ │
+//!            └───────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! - [`event`]: everything that can happen to a shard. [`output`]: everything it can ask for.
+//! - [`step`]: event → the account it is for → the handler.
+//! - [`commit`]: what a handler sent after a write waits until the write is durable.
+//! - [`login`]: exchanges, registration, binding.
+//! - [`actor`]: the task that feeds a shard and carries its outputs out.
+//!
+//! **Invariant:** a shard has one owner and one task; nothing in it needs a lock.
+//! **Invariant:** no clock, no I/O, no ambient randomness inside; the same events and seed give
+//! the same outputs.
+//! **Invariant:** what follows a write in one handler leaves the shard after the write's commit,
+//! and everything of one account leaves in the order it was made.
+
+pub mod event;
+
+pub mod output;
+
+pub mod state;
+
+mod residents;
+
+mod quarantine;
+
+pub mod step;
+
+mod work;
+
+mod login;
+
+pub mod commit;
+
+pub(crate) mod mailbox;
+
+pub mod actor;
+
+pub use event::Event;
+pub use output::Output;
+pub use state::Shard;
