@@ -167,6 +167,21 @@ pub(crate) fn make_folder(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Copies the files of a folder, if there is one, readable by the server's user only.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    make_folder(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            write_private(&to.join(entry.file_name()), &fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file only the server's user may read; never readable by others, not even briefly.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut options = fs::OpenOptions::new();

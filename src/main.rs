@@ -4,9 +4,11 @@
 //!
 //! - [`cli`]: what the command line says.
 //! - [`config`]: one file, the environment and `--set`, checked as a whole.
+//! - [`role`]: what runs in this process; in which order it starts and stops.
 //! - [`ctl`]: a client of a running server's admin port.
 //! - [`admin`]: that port.
 //! - [`certificate`]: reads certificates, makes one if there is none.
+//! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
 
@@ -15,7 +17,9 @@ mod certificate;
 mod cli;
 mod config;
 mod ctl;
+mod role;
 mod shutdown;
+mod specifications;
 mod telemetry;
 
 use std::io::{self, Write};
@@ -23,7 +27,8 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use config::{Mistake, Sources};
+use config::{Format, Sources};
+use telemetry::Metrics;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -33,48 +38,75 @@ fn main() -> ExitCode {
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("nothing has installed a provider before main");
-    match Cli::parse().command {
-        Command::CheckConfig { file, set } => check(&Sources::new(Some(file), set)),
-        Command::Ctl(ctl) => run(ctl::run(ctl)),
-        _ => ExitCode::FAILURE,
+    let done = match Cli::parse().command {
+        Command::Serve(config) => serve(&Sources::new(config.config, config.set)),
+        Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
+        Command::CheckConfig { file, set } => Ok(check(&Sources::new(Some(file), set))),
+        Command::ListFeatures { markdown } => {
+            let table = if markdown {
+                specifications::markdown()
+            } else {
+                specifications::text()
+            };
+            // The reader of a pipe may have seen enough.
+            let _ = io::stdout().write_all(table.as_bytes());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    done.unwrap_or_else(|error| {
+        complain(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+/// Runs the server until it is told to stop.
+fn serve(sources: &Sources) -> anyhow::Result<ExitCode> {
+    let settings = match config::load(sources) {
+        Ok(settings) => settings,
+        Err(mistakes) => {
+            for mistake in mistakes {
+                complain(&mistake.to_string());
+            }
+            return Ok(ExitCode::FAILURE);
+        }
+    };
+    let logging = telemetry::install(&settings.log)?;
+    let metrics = Metrics::install()?;
+    let is_json = settings.log.format == Format::Json;
+    match block_on(role::serve(settings, sources, &logging, metrics)) {
+        // Who reads the log with a machine should find the end in it.
+        Err(error) if is_json => {
+            tracing::error!(error = format!("{error:#}"), "not started");
+            Ok(ExitCode::FAILURE)
+        }
+        done => done,
     }
 }
 
 /// Runs a future to its end on a runtime of its own.
-fn run(future: impl Future<Output = ExitCode>) -> ExitCode {
+fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
-        .build();
-    match runtime {
-        Ok(runtime) => runtime.block_on(future),
-        Err(error) => {
-            complain(&format!("cannot start: {error}"));
-            ExitCode::FAILURE
-        }
-    }
+        .build()?;
+    let done = runtime.block_on(future);
+    // What is still running has been told to stop, and was given its time.
+    runtime.shutdown_background();
+    done
 }
 
+/// Reports every mistake, or that there is none.
 fn check(sources: &Sources) -> ExitCode {
-    match config::load(sources) {
-        Ok(_) => {
-            let _ = writeln!(io::stdout(), "ok");
-            ExitCode::SUCCESS
-        }
+    let (text, code) = match config::load(sources) {
+        Ok(_) => ("ok\n".to_owned(), ExitCode::SUCCESS),
         Err(mistakes) => {
-            for mistake in &mistakes {
-                let _ = writeln!(io::stdout(), "{mistake}");
-            }
-            ExitCode::FAILURE
+            let lines = mistakes.iter().map(|mistake| format!("{mistake}\n"));
+            (lines.collect(), ExitCode::FAILURE)
         }
-    }
-}
-
-fn list(mistakes: &[Mistake]) {
-    for mistake in mistakes {
-        complain(&mistake.to_string());
-    }
+    };
+    let _ = io::stdout().write_all(text.as_bytes());
+    code
 }
 
 fn complain(line: &str) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ = writeln!(io::stderr(), "couplet: {line}");
 }

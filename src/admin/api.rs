@@ -134,12 +134,13 @@ async fn list<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> 
     let page: Page = read(&body)?;
     let domains = shared.backend.domains();
     let mut accounts = Vec::new();
-    if let Some(domain) = page.domain {
-        let domain = Jid::parse(&domain).map_or(domain, |jid| jid.as_str().to_owned());
-        if !domains.contains(&domain) {
-            let text = format!("{domain:?} is not one of the domains of this server");
+    if let Some(name) = page.domain {
+        let domain = Jid::parse(&name).ok();
+        let Some(domain) = domain.filter(|jid| domains.iter().any(|own| own == jid.as_str()))
+        else {
+            let text = format!("{name:?} is not one of the domains of this server");
             return Err(Refusal::Unknown(text).into());
-        }
+        };
         let max = page.max.unwrap_or(PAGE_MAX).min(PAGE_MAX);
         let listed = shared.backend.list(domain, page.after, max).await?;
         accounts.extend(listed.iter().map(|jid| jid.as_str().to_owned()));

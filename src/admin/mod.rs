@@ -78,7 +78,7 @@ pub(crate) trait Backend: Send + Sync + 'static {
     /// Accounts of a domain in order of their local part after `after`, at most `max`.
     fn list(
         &self,
-        domain: String,
+        domain: Jid,
         after: Option<String>,
         max: usize,
     ) -> impl Future<Output = Result<Vec<Jid>, Refusal>> + Send;

@@ -12,7 +12,6 @@
 mod check;
 mod keys;
 mod layer;
-pub(crate) mod parts;
 mod place;
 mod value;
 
@@ -38,7 +37,7 @@ pub(crate) struct Settings {
     /// What the embedded store takes.
     pub(crate) store: couplet_origin::store::embedded::Options,
     /// What the origin takes.
-    pub(crate) origin: parts::origin::Config,
+    pub(crate) origin: couplet_origin::Config,
     /// Certificates, before they are the edge's.
     pub(crate) tls: Tls,
     /// The port for operators.
@@ -181,7 +180,7 @@ impl Default for Settings {
             drain_secs: 20,
             edge,
             store: couplet_origin::store::embedded::Options::default(),
-            origin: parts::origin::Config::default(),
+            origin: couplet_origin::Config::default(),
             tls: Tls::default(),
             admin: Admin {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5290)),

@@ -104,7 +104,8 @@ fn the_sample_file_explains_every_key_with_its_default() {
 #[test]
 fn later_sources_override_earlier_ones_key_by_key() {
     let (_folder, path) = folder(
-        "node = \"file\"\ndomains = [\"a.example\"]\n[limits.before_auth]\ndepth = 5\nelements = 9\n",
+        "node = \"file\"\ndomains = [\"a.example\"]\n\
+         [limits.before_auth]\ndepth = 5\nelements = 9\n",
     );
     let environment = [
         ("COUPLET_NODE", "env"),
@@ -178,7 +179,7 @@ fn every_mistake_is_reported_with_its_key_and_its_place() {
         "couplet.toml:6: c2s.listen: \"localhost\" is not an address with a port",
         "couplet.toml:7: c2s.listen_tls: there is no such key",
         "couplet.toml:8: c2s.require_tls: must be true or false, but is the text \"no\"",
-        "couplet.toml:11: limits.roster_items: must be a whole number from 1 to 1000000, but is 1.5",
+        "couplet.toml:11: limits.roster_items: must be a whole number from 1 to 1000000,",
         "couplet.toml:12: limits.before_auth: is a section, not a setting",
         "couplet.toml:14: limits.after_auth.bytes: must be a whole number from 10000",
         "couplet.toml:16: log.level: \"a=b=c\" is neither a level",

@@ -16,6 +16,10 @@ use crate::config::{Format, Log};
 
 pub(crate) use line::Escape;
 pub(crate) use metrics::Metrics;
+pub(crate) use process::open_files_max;
+
+/// Libraries that report every step of theirs. Named in `log.level` they speak all the same.
+const QUIET: &str = "fjall=warn,lsm_tree=warn";
 
 /// The installed log. Lines still in its queue are written when it is dropped.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub(crate) fn install(log: &Log) -> Result<Logging> {
 /// # Errors
 /// What cannot be read.
 pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
+    // What a level says of a module later in the list replaces what was said of it before.
+    let level = format!("{QUIET},{level}");
     EnvFilter::builder().parse(level).context("not a level")
 }
 

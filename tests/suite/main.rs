@@ -3,4 +3,8 @@
 #[cfg(test)]
 mod harness;
 
+mod docs;
+
 mod scenes;
+
+mod tidy;

@@ -14,7 +14,6 @@
 mod backup;
 mod disk;
 mod lock;
-mod mend;
 mod meter;
 mod stage;
 #[cfg(test)]
