@@ -180,6 +180,15 @@ impl Progress {
         self.advance()
     }
 
+    /// This stanza has failed: none of its effects will be confirmed any more.
+    pub fn finished(&mut self, number: u64) -> bool {
+        let found = self.waiting.iter_mut().find(|(known, _)| *known == number);
+        if let Some((_, effects)) = found {
+            *effects = 0;
+        }
+        self.advance()
+    }
+
     /// Up to and including this number everything has taken effect.
     pub fn taken(&self) -> u64 {
         self.taken

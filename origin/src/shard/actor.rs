@@ -90,11 +90,12 @@ impl Actor {
         let mut give_up: Option<Instant> = None;
         loop {
             let blocked = self.backlog.iter().position(|queue| !queue.is_empty());
+            let takes = blocked.is_none() && !(give_up.is_some() && self.inbox.outer.is_empty());
             tokio::select! {
                 biased;
                 event = self.inbox.inner.recv() => self.events.extend(event),
                 () = room(&self.surroundings.mailboxes, blocked), if blocked.is_some() => {}
-                event = self.inbox.outer.recv(), if blocked.is_none() => self.events.extend(event),
+                event = self.inbox.outer.recv(), if takes => self.events.extend(event),
                 _ = tick.tick() => self.ticked(),
                 _ = stop.wait_for(|stop| *stop), if give_up.is_none() => {
                     self.inbox.outer.close();

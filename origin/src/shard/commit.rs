@@ -16,7 +16,7 @@ use couplet_proto::{Jid, Stanza};
 use super::event::{Receipt, Routed};
 use super::output::Output;
 use super::residents::{Place, Resident};
-use super::state::Shard;
+use super::state::{Settled, Shard};
 use super::work::Cause;
 use crate::hooks::context::Effect;
 use crate::metrics;
@@ -218,21 +218,34 @@ impl Shard {
         match output {
             Output::Route(slot, routed) if self.runs(slot) => self.local.push_back(routed),
             Output::Settle(receipt) if receipt.shard == self.id => {
-                self.settled.push((receipt.session, receipt.number));
+                let settled = Settled::one((receipt.session, receipt.number));
+                self.settled.push(settled);
             }
+            Output::Finish(receipt) => self.settled.push(Settled {
+                session: receipt.session,
+                number: receipt.number,
+                is_final: true,
+            }),
             other => self.outputs.push(other),
         }
     }
 
     /// Tells sessions of this shard what has taken effect.
     pub(super) fn settle(&mut self) {
-        while let Some((session, number)) = self.settled.pop() {
+        while let Some(settled) = self.settled.pop() {
+            let session = settled.session;
             let place = self.sessions.get(&session).copied();
             let Some(resident) = place.and_then(|place| self.residents.get_mut(place)) else {
                 continue;
             };
-            let known = resident.account.session_mut(session);
-            if known.is_some_and(|known| known.progress.settled(number)) {
+            let Some(known) = resident.account.session_mut(session) else {
+                continue;
+            };
+            let has_advanced = match settled.is_final {
+                false => known.progress.settled(settled.number),
+                true => known.progress.finished(settled.number),
+            };
+            if has_advanced {
                 self.progressed.push(session);
             }
         }

@@ -20,6 +20,9 @@ pub enum Output {
     Route(Slot, Routed),
     /// Tell the sender's shard that its stanza has taken effect here.
     Settle(Receipt),
+    /// A stanza of a session of this shard has failed: nothing more will come of it. Never leaves
+    /// the shard.
+    Finish(Receipt),
     /// Read an account; answered by `Loaded`.
     Load(Slot, Jid),
     /// Answered by `Answered`.

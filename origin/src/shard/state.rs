@@ -42,7 +42,7 @@ pub struct Shard {
     /// Stanzas for slots of this very shard: handled before anything new is taken.
     pub(super) local: VecDeque<Routed>,
     /// Stanzas of own sessions whose effects are done: told when the handler has ended.
-    pub(super) settled: Vec<(SessionId, u64)>,
+    pub(super) settled: Vec<Settled>,
     /// Sessions whose progress changed since the last flush.
     pub(super) progressed: Vec<SessionId>,
     /// What the handler that runs has pushed; empty between handlers.
@@ -51,6 +51,26 @@ pub struct Shard {
     pub(super) outputs: Vec<Output>,
     pub(super) quarantine: Quarantine,
     pub(super) rng: StdRng,
+}
+
+/// An effect of a session's stanza is done, or, when it failed, all of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settled {
+    pub(super) session: SessionId,
+    pub(super) number: u64,
+    pub(super) is_final: bool,
+}
+
+// === impl Settled ===
+
+impl Settled {
+    pub(super) fn one((session, number): (SessionId, u64)) -> Self {
+        Self {
+            session,
+            number,
+            is_final: false,
+        }
+    }
 }
 
 // === impl Shard ===

@@ -11,7 +11,7 @@ use couplet_proto::{Kind, Stanza, Type};
 use super::event::{Event, Work};
 use super::output::Output;
 use super::residents::{Place, Resident};
-use super::state::Shard;
+use super::state::{Settled, Shard};
 use super::work::{self, Cause};
 use crate::auth::Credentials;
 use crate::clock::Now;
@@ -31,7 +31,9 @@ impl Shard {
             Event::FromEdge(edge, frame) => self.from_edge(edge, frame, now),
             Event::EdgeGone(edge) => self.edge_gone(edge, now),
             Event::Routed(routed) => self.local.push_back(routed),
-            Event::Settled(settled) => self.settled.extend(settled),
+            Event::Settled(settled) => {
+                self.settled.extend(settled.into_iter().map(Settled::one));
+            }
             Event::Loaded(jid, result) => self.loaded(&jid, result, now),
             Event::Answered(jid, answered) => self.run(&jid, Work::Answered(answered), now),
             Event::Verified(jid, verified) => self.run(&jid, Work::Verified(verified), now),
@@ -283,9 +285,14 @@ impl Shard {
 
     /// Notes that an account may leave memory some time from now.
     fn leave_if_idle(&mut self, place: Place, resident: &mut Resident, now: Now) {
-        if resident.is_idle() && !resident.is_queued {
-            resident.is_queued = true;
-            self.idle.push_back((now.mono, place));
+        if !resident.is_idle() || resident.is_queued {
+            return;
+        }
+        resident.is_queued = true;
+        match resident.account.exists() {
+            true => self.idle.push_back((now.mono, place)),
+            // Somebody tries addresses: what is not there must not fill the memory.
+            false => self.idle.push_front((0, place)),
         }
     }
 
@@ -293,7 +300,7 @@ impl Shard {
         self.login.tick(now);
         let idle_ms = self.shared.config.limits.account_idle_secs * 1000;
         while let Some((since, place)) = self.idle.front().copied() {
-            if now.mono.saturating_sub(since) < idle_ms {
+            if since > 0 && now.mono.saturating_sub(since) < idle_ms {
                 break;
             }
             self.idle.pop_front();
@@ -304,10 +311,11 @@ impl Shard {
             if !resident.is_idle() {
                 continue;
             }
-            if now.mono.saturating_sub(resident.account.touched) < idle_ms {
+            let since = resident.account.touched;
+            if resident.account.exists() && now.mono.saturating_sub(since) < idle_ms {
                 resident.is_queued = true;
-                self.idle.push_back((resident.account.touched, place));
-                break;
+                self.idle.push_back((since, place));
+                continue;
             }
             self.residents.remove(place);
         }

@@ -176,7 +176,7 @@ impl Cause {
                     .map(|known| known.jid.clone());
                 stanza.to = stanza.to.or_else(|| Some(resident.account.jid.clone()));
                 let mut outputs = refusal(shard, &stanza, &error);
-                outputs.push(Output::Settle(shard.receipt(*session, *number)));
+                outputs.push(Output::Finish(shard.receipt(*session, *number)));
                 outputs
             }
             Self::Routed(stanza, receipt) => {
