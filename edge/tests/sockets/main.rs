@@ -1,0 +1,51 @@
+//! The edge seen from both its ends: real sockets on one side, a made-up origin on the other.
+
+mod client;
+
+mod ending;
+
+mod limits;
+
+mod origin;
+
+mod secure;
+
+mod traffic;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use couplet_edge::{Addresses, Config, Edge};
+
+use crate::origin::Origin;
+
+/// Nothing here takes this long, on any machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A running edge and the origin behind it.
+struct World {
+    edge: Edge,
+    origin: Arc<Origin>,
+    at: Addresses,
+}
+
+impl World {
+    /// An edge without TLS, changed by `change` before it starts.
+    async fn plain(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: vec!["127.0.0.1:0".parse().expect("an address")],
+            require_tls: false,
+            ..Config::default()
+        };
+        change(&mut config);
+        Self::start(config).await
+    }
+
+    /// An edge with this configuration.
+    async fn start(config: Config) -> Self {
+        let edge = Edge::new(config).expect("a sound configuration");
+        let origin = Arc::new(Origin::new(edge.downlink()));
+        let at = edge.start(Arc::clone(&origin) as _).await.expect("started");
+        Self { edge, origin, at }
+    }
+}
