@@ -101,7 +101,7 @@ fn choose(ctx: &Ctx<'_>, stanza: &Stanza) -> Choice {
     let is_full = stanza.to.as_ref().is_some_and(couplet_proto::Jid::is_full);
     match (stanza.type_, is_full) {
         // §8.5.2.1.1, §8.5.2.2.1, §8.5.3.2.1: not for a bare address or a resource that is gone.
-        (Type::Groupchat, _) => return Choice::Refuse,
+        (Type::Groupchat, _) | (Type::Normal, true) => return Choice::Refuse,
         (Type::Error, _) | (Type::Headline, true) => return Choice::Drop,
         _ => {}
     }
