@@ -13,9 +13,6 @@ use crate::store::Error;
 /// A backup that is being written.
 pub(super) const UNFINISHED_FOLDER: &str = "store.unfinished";
 
-/// How much is written at once: bounds the memory a backup needs.
-const PORTION_BYTES: usize = 1 << 20;
-
 /// Writes the copy. `to` must be empty or absent.
 pub(super) fn write(disk: &Disk, to: &Path) -> Result<(), Error> {
     make_folder(to)?;
@@ -26,19 +23,7 @@ pub(super) fn write(disk: &Disk, to: &Path) -> Result<(), Error> {
     }
     let path = to.join(UNFINISHED_FOLDER);
     let copy = Disk::open(&path, disk.options())?;
-    let mut portion = Vec::new();
-    let mut bytes = 0;
-    for item in disk.everything() {
-        let (key, value) = item?;
-        bytes += key.len() + value.len();
-        portion.push((key.to_vec(), Some(value)));
-        if bytes >= PORTION_BYTES {
-            let portion = std::mem::take(&mut portion);
-            copy.write(portion).map_err(|failure| failure.error)?;
-            bytes = 0;
-        }
-    }
-    copy.write(portion).map_err(|failure| failure.error)?;
+    copy.fill(disk.everything())?;
     drop(copy);
     settle(&path, &to.join(FOLDER))
 }

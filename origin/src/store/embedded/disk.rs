@@ -15,7 +15,7 @@ use prost::Message;
 use rand::TryRng;
 
 use super::lock::make_folder;
-use super::{OpenError, Options, backup};
+use super::{OpenError, Options, backup, mend};
 use crate::store::codec::{self, Damaged};
 use crate::store::key::{self, Key, Loaded};
 use crate::store::{Error, Log, LogId, Snapshot, Table};
@@ -198,23 +198,13 @@ impl Disk {
     /// Opens the database in this very folder, making it if there is none.
     pub(super) fn open(path: &Path, options: Options) -> Result<Self, Error> {
         make_folder(path)?;
-        // It asserts what it reads at some places; a damaged folder must not end the process.
-        let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = Database::builder(path)
-                .cache_size(options.cache_bytes)
-                .max_journaling_size(JOURNAL_BYTES)
-                .manual_journal_persist(true)
-                .worker_threads(1)
-                .open()?;
-            let rows = database.keyspace(KEYSPACE, || {
-                KeyspaceCreateOptions::default()
-                    .manual_journal_persist(true)
-                    .max_memtable_size(options.memtable_bytes)
-            })?;
-            Ok::<_, fjall::Error>((database, rows))
-        }));
-        let (database, rows) =
-            opened.map_err(|_| Error::Corrupt("opening it ended in a panic".into()))??;
+        let opened = match open_files(path, options) {
+            Err(fjall::Error::JournalRecovery(_)) if mend::cut_torn_end(path)? => {
+                open_files(path, options)
+            }
+            opened => opened,
+        };
+        let (database, rows) = opened?;
         Ok(Self {
             database,
             rows,
@@ -379,6 +369,19 @@ impl Disk {
         })
     }
 
+    /// Fills an empty database with keys in order, straight into its sorted files.
+    pub(super) fn fill(
+        &self,
+        items: impl Iterator<Item = Result<(Bytes, Bytes), Error>>,
+    ) -> Result<(), Error> {
+        let mut files = self.rows.start_ingestion()?;
+        for item in items {
+            let (key, value) = item?;
+            files.write(&key[..], &value[..])?;
+        }
+        Ok(files.finish()?)
+    }
+
     /// What it was opened with.
     pub(super) fn options(&self) -> Options {
         self.options
@@ -505,6 +508,25 @@ impl StoredSeed {
     fn encode(&self) -> Bytes {
         codec::encode(1, self)
     }
+}
+
+fn open_files(path: &Path, options: Options) -> fjall::Result<(Database, Keyspace)> {
+    // It asserts what it reads at some places; a damaged folder must not end the process.
+    let opened = catch_unwind(AssertUnwindSafe(|| {
+        let database = Database::builder(path)
+            .cache_size(options.cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES)
+            .manual_journal_persist(true)
+            .worker_threads(1)
+            .open()?;
+        let rows = database.keyspace(KEYSPACE, || {
+            KeyspaceCreateOptions::default()
+                .manual_journal_persist(true)
+                .max_memtable_size(options.memtable_bytes)
+        })?;
+        Ok((database, rows))
+    }));
+    opened.unwrap_or(Err(fjall::Error::Unrecoverable))
 }
 
 fn corrupt_key(key: &[u8]) -> Error {

@@ -14,6 +14,7 @@
 mod backup;
 mod disk;
 mod lock;
+mod mend;
 mod meter;
 mod stage;
 #[cfg(test)]

@@ -183,6 +183,52 @@ fn a_damaged_folder_is_refused_in_words() {
     assert!(matches!(refused, OpenError::Damaged { .. }), "{refused:?}");
 }
 
+/// What power lost in the middle of a commit can leave: its last block, but not one before.
+#[tokio::test]
+async fn a_batch_torn_by_a_loss_of_power_does_not_keep_the_store_closed() {
+    let (store, folder) = open();
+    let owned = Owned::claim(&store).await;
+    let batch = |first: u64| {
+        let write = move |number: u64| put(ROSTER, &number.to_string(), &"v".repeat(1000));
+        (first..first + 20).map(write)
+    };
+    owned.commit("a@x", batch(0)).await;
+    owned.commit("a@x", batch(100)).await;
+    drop(store);
+    let journal = folder.path().join(disk::FOLDER).join("0.jnl");
+    let whole = std::fs::read(&journal).expect("read");
+    let (mut values, mut at) = (Vec::new(), 0);
+    while let Some(found) = whole[at..]
+        .windows(1000)
+        .position(|bytes| bytes == [b'v'; 1000])
+    {
+        values.push(at + found);
+        at += found + 1000;
+    }
+    assert_eq!(values.len(), 40);
+    let tear = |number: usize| {
+        let mut torn = whole.clone();
+        torn[values[number]..][..512].fill(0);
+        std::fs::write(&journal, torn).expect("written");
+    };
+
+    // In the first batch it is damage: the second was written, so the first had been stored.
+    tear(10);
+    let damaged = refused(folder.path());
+    assert!(matches!(damaged, OpenError::Damaged { .. }), "{damaged:?}");
+
+    tear(30);
+    let store = open_in(folder.path());
+    let owned = Owned::claim(&store).await;
+    assert_eq!(owned.load("a@x").await.rows.len(), 20);
+    owned.commit("a@x", batch(200)).await;
+    drop(store);
+    let store = open_in(folder.path());
+    let owned = Owned::claim(&store).await;
+    assert_eq!(owned.load("a@x").await.rows.len(), 40);
+    assert!(journal.with_extension("torn").exists());
+}
+
 #[test]
 fn a_folder_that_cannot_be_made_is_refused_in_words() {
     let file = tempfile::NamedTempFile::new().expect("a file");
