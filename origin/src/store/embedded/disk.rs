@@ -3,20 +3,17 @@
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_proto::Jid;
-use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::{Seed, Slot};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
-use prost::Message;
 use rand::TryRng;
 
 use super::lock::make_folder;
+use super::value::{Format, Length, Owner, StoredSeed, Value};
 use super::{OpenError, Options, backup, mend};
-use crate::store::codec::{self, Damaged};
 use crate::store::key::{self, Key, Loaded};
 use crate::store::{Error, Log, LogId, Snapshot, Table};
 
@@ -44,18 +41,12 @@ const RUNS_MAX: usize = 18;
 /// How long a write may wait for that.
 const BEHIND_MAX: Duration = Duration::from_secs(10);
 
-/// How long readers may keep the database from being closed.
-const READERS_MAX: Duration = Duration::from_secs(2);
-
 /// The open database.
 pub(super) struct Disk {
     database: Database,
     rows: Keyspace,
     options: Options,
 }
-
-/// The database as readers find it; the writer may close and open it again.
-pub(super) struct Cell(RwLock<Result<Arc<Disk>, String>>);
 
 /// Why a write failed.
 #[derive(Debug)]
@@ -66,34 +57,6 @@ pub(super) struct Failure {
     /// the system may have thrown away what it held and show it as written all the same: a
     /// journal that goes on after such a hole would lose what comes after it.
     pub(super) is_final: bool,
-}
-
-/// Who owns a slot.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct Owner {
-    #[prost(uint64, tag = "1")]
-    pub(super) epoch: u64,
-    #[prost(string, tag = "2")]
-    pub(super) node: String,
-}
-
-/// How long a log is.
-#[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct Length {
-    #[prost(uint64, tag = "1")]
-    pub(super) entries: u64,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct Format {
-    #[prost(uint32, tag = "1")]
-    number: u32,
-}
-
-#[derive(Clone, PartialEq, Eq, Message)]
-struct StoredSeed {
-    #[prost(bytes = "bytes", tag = "1")]
-    bytes: Bytes,
 }
 
 /// What the file system's error means to whoever asked.
@@ -174,8 +137,8 @@ fn create(folder: &Path, options: Options) -> Result<(), Error> {
     };
     let disk = Disk::open(&path, options)?;
     disk.write([
-        (key::format(), Some(Format { number: FORMAT }.encode())),
-        (key::seed(), Some(seed.encode())),
+        (key::format(), Some(Format { number: FORMAT }.to_value())),
+        (key::seed(), Some(seed.to_value())),
     ])
     .map_err(|failure| failure.error)?;
     drop(disk);
@@ -262,7 +225,7 @@ impl Disk {
         for item in self.rows.range(key::owners()) {
             let (key, value) = item.into_inner()?;
             let slot = key::read_owner(&key).ok_or_else(|| corrupt_key(&key))?;
-            owners.push((slot, Owner::decode(&copy(&value))?));
+            owners.push((slot, Owner::from_value(&copy(&value))?));
         }
         Ok(owners)
     }
@@ -301,7 +264,7 @@ impl Disk {
                     snapshot.rows.push((table, name.into(), copy(&value)));
                 }
                 Loaded::Length(log) => {
-                    let length = Length::decode(&copy(&value))?;
+                    let length = Length::from_value(&copy(&value))?;
                     snapshot.logs.push((log, length.entries));
                 }
             }
@@ -389,124 +352,24 @@ impl Disk {
 
     #[cfg(test)]
     pub(super) fn set_format(&self, number: u32) {
-        let format = (key::format(), Some(Format { number }.encode()));
+        let format = (key::format(), Some(Format { number }.to_value()));
         self.write([format]).expect("written");
     }
 
     fn format(&self) -> Result<u32, Error> {
         let value = self.value(&key::format())?;
         let value = value.ok_or_else(|| Error::Corrupt("there is no format in it".into()))?;
-        Ok(codec::decode::<Format>(1, &value)?.number)
+        Ok(Format::from_value(&value)?.number)
     }
 
     fn seed(&self) -> Result<Seed, Error> {
         let value = self.value(&key::seed())?;
         let value = value.ok_or_else(|| Error::Corrupt("there is no seed in it".into()))?;
-        let seed: StoredSeed = codec::decode(1, &value)?;
+        let seed = StoredSeed::from_value(&value)?;
         let bytes = <[u8; 16]>::try_from(&seed.bytes[..]);
         bytes
             .map(Seed)
             .map_err(|_| Error::Corrupt("the seed is not 16 bytes".into()))
-    }
-}
-
-// === impl Cell ===
-
-impl Cell {
-    pub(super) fn new(disk: Disk) -> Self {
-        Self(RwLock::new(Ok(Arc::new(disk))))
-    }
-
-    /// The database, if it is open now.
-    pub(super) fn disk(&self) -> Result<Arc<Disk>, Error> {
-        let cell = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        cell.clone().map_err(Error::Unavailable)
-    }
-
-    /// Closes the database and opens it again: what cures it after a failed write.
-    pub(super) fn reopen(&self, path: &Path, options: Options) -> Result<Arc<Disk>, Error> {
-        if let Ok(disk) = self.swap(Err("it is being opened again".into())) {
-            self.close(disk)?;
-        }
-        match Disk::open(path, options) {
-            Ok(disk) => {
-                let disk = Arc::new(disk);
-                // Nobody could have put one there: only the writer opens.
-                let _ = self.swap(Ok(Arc::clone(&disk)));
-                Ok(disk)
-            }
-            Err(error) => {
-                let _ = self.swap(Err(error.to_string()));
-                Err(error)
-            }
-        }
-    }
-
-    /// Waits for its readers, then closes it.
-    fn close(&self, mut disk: Arc<Disk>) -> Result<(), Error> {
-        let started = Instant::now();
-        loop {
-            match Arc::try_unwrap(disk) {
-                Ok(disk) => {
-                    drop(disk);
-                    return Ok(());
-                }
-                Err(shared) if started.elapsed() > READERS_MAX => {
-                    let _ = self.swap(Ok(shared));
-                    return Err(Error::Unavailable("it is still being read".into()));
-                }
-                Err(shared) => disk = shared,
-            }
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    }
-
-    fn swap(&self, next: Result<Arc<Disk>, String>) -> Result<Arc<Disk>, String> {
-        let mut cell = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *cell, next)
-    }
-}
-
-// === impl Owner ===
-
-impl Owner {
-    pub(super) fn encode(&self) -> Bytes {
-        codec::encode(1, self)
-    }
-
-    fn decode(value: &Bytes) -> Result<Self, Damaged> {
-        codec::decode(1, value)
-    }
-
-    /// The epoch as others know it.
-    pub(super) fn epoch(&self) -> Epoch {
-        Epoch(self.epoch)
-    }
-}
-
-// === impl Length ===
-
-impl Length {
-    pub(super) fn encode(&self) -> Bytes {
-        codec::encode(1, self)
-    }
-
-    pub(super) fn decode(value: &Bytes) -> Result<Self, Damaged> {
-        codec::decode(1, value)
-    }
-}
-
-// === impl Format, StoredSeed ===
-
-impl Format {
-    fn encode(&self) -> Bytes {
-        codec::encode(1, self)
-    }
-}
-
-impl StoredSeed {
-    fn encode(&self) -> Bytes {
-        codec::encode(1, self)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::store::Error;
 pub(super) struct Meter {
     /// From `commit` to its answer, with the wait in the queue.
     pub(super) commit: Histogram,
-    /// A read, without the wait for its turn.
+    /// From `load`, `get` and the like to their answer, with the wait for their turn.
     pub(super) read: Histogram,
     /// Batches made durable by one fsync.
     pub(super) group_batches: Histogram,
@@ -33,7 +33,7 @@ impl Meter {
         metrics::describe_histogram!(
             "couplet_store_read_seconds",
             Unit::Seconds,
-            "How long a read took"
+            "How long a read took, with the wait for its turn"
         );
         metrics::describe_histogram!(
             "couplet_store_group_batches",

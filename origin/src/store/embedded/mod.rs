@@ -12,6 +12,7 @@
 //! memory is the stored one, and what it reads before it writes cannot change in between.
 
 mod backup;
+mod cell;
 mod disk;
 mod lock;
 mod mend;
@@ -19,6 +20,7 @@ mod meter;
 mod stage;
 #[cfg(test)]
 mod tests;
+mod value;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -32,7 +34,8 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::{Seed, Slot};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use self::disk::{Cell, Disk};
+use self::cell::Cell;
+use self::disk::Disk;
 use self::lock::Lock;
 use self::meter::Meter;
 use self::writer::{Job, Writer};
@@ -180,28 +183,34 @@ impl Embedded {
         read: impl FnOnce(&Disk) -> Result<T, Error> + Send + 'static,
     ) -> Answer<'_, T> {
         Box::pin(async move {
-            let permit = Arc::clone(&self.readers).acquire_owned().await;
-            let permit = permit.expect("the semaphore is never closed");
-            let cell = Arc::clone(&self.cell);
             let started = Instant::now();
-            let task = tokio::task::spawn_blocking(move || {
-                let answer = cell.disk().and_then(|disk| read(&disk));
-                drop(permit);
-                answer
-            });
-            let answer = match task.await {
-                Ok(answer) => answer,
-                Err(error) if error.is_panic() => {
-                    Err(Error::Corrupt("reading it ended in a panic".into()))
-                }
-                Err(_) => Err(Error::Unavailable("the runtime is shutting down".into())),
-            };
+            let answer = self.on_pool(read).await;
             self.meter.read.record(started.elapsed());
-            if let Err(error) = &answer {
-                self.meter.count_error(error);
-            }
             answer
         })
+    }
+
+    /// Works on the database when it is its turn, off the runtime's own threads.
+    async fn on_pool<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Disk) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let permit = Arc::clone(&self.readers).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
+        let cell = Arc::clone(&self.cell);
+        let task = tokio::task::spawn_blocking(move || {
+            let answer = cell.disk().and_then(|disk| work(&disk));
+            drop(permit);
+            answer
+        });
+        let answer = match task.await {
+            Ok(answer) => answer,
+            Err(error) if error.is_panic() => {
+                Err(Error::Corrupt("reading it ended in a panic".into()))
+            }
+            Err(_) => Err(Error::Unavailable("the runtime is shutting down".into())),
+        };
+        answer.inspect_err(|error| self.meter.count_error(error))
     }
 }
 
@@ -264,7 +273,7 @@ impl Store for Embedded {
 
     fn backup<'a>(&'a self, to: &'a Path) -> Answer<'a, ()> {
         let to = to.to_path_buf();
-        self.read(move |disk| backup::write(disk, &to))
+        Box::pin(self.on_pool(move |disk| backup::write(disk, &to)))
     }
 }
 

@@ -12,7 +12,8 @@ use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::slot::Slot;
 
-use super::disk::{Disk, Length, Owner};
+use super::disk::Disk;
+use super::value::{Length, Owner, Value};
 use crate::store::key::{self, Key};
 use crate::store::{Batch, CREDENTIALS, Error, Log, LogId, Table, Write};
 
@@ -49,7 +50,7 @@ impl<'a> Stage<'a> {
 
     /// Takes the new owner of a slot into the group.
     pub(super) fn set_owner(&mut self, slot: Slot, owner: &Owner) {
-        self.group.insert(key::owner(slot), Some(owner.encode()));
+        self.group.insert(key::owner(slot), Some(owner.to_value()));
     }
 
     /// What the group changes.
@@ -113,7 +114,7 @@ impl<'a> Stage<'a> {
         self.put(entry, value)?;
         let length = key::length(slot, jid, log);
         let entries = self.length(&length)?.saturating_add(1);
-        self.put(length, Length { entries }.encode())
+        self.put(length, Length { entries }.to_value())
     }
 
     fn truncate(&mut self, slot: Slot, jid: &Jid, log: Log, through: LogId) -> Result<(), Error> {
@@ -130,7 +131,7 @@ impl<'a> Stage<'a> {
             self.delete(length);
             return Ok(());
         }
-        self.put(length, Length { entries }.encode())
+        self.put(length, Length { entries }.to_value())
     }
 
     fn erase(&mut self, slot: Slot, jid: &Jid) -> Result<(), Error> {
@@ -176,7 +177,7 @@ impl<'a> Stage<'a> {
             Some(value) => value.clone(),
             None => self.disk.value(key)?,
         };
-        value.map_or(Ok(0), |value| Ok(Length::decode(&value)?.entries))
+        value.map_or(Ok(0), |value| Ok(Length::from_value(&value)?.entries))
     }
 
     /// The keys in `range` there will be.

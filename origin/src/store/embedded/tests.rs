@@ -10,8 +10,10 @@ use tempfile::TempDir;
 
 use super::disk::{self, Disk};
 use super::{Embedded, OpenError, Options};
-use crate::store::tests::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, jid, put, suite};
-use crate::store::{CREDENTIALS, Error, Store};
+use crate::store::key;
+use crate::store::tests::owned::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, jid, put};
+use crate::store::tests::suite;
+use crate::store::{CREDENTIALS, Error, Store, Write};
 
 suite!(open());
 
@@ -227,6 +229,30 @@ async fn a_batch_torn_by_a_loss_of_power_does_not_keep_the_store_closed() {
     let owned = Owned::claim(&store).await;
     assert_eq!(owned.load("a@x").await.rows.len(), 40);
     assert!(journal.with_extension("torn").exists());
+}
+
+#[tokio::test]
+async fn a_damaged_value_is_told_and_stops_no_other() {
+    let (store, _folder) = open();
+    let owned = Owned::claim(&store).await;
+    owned.commit("a@x", [append(OFFLINE, 1)]).await;
+    let slot = owned.slot(&jid("a@x"));
+    let length = key::length(slot, &jid("a@x"), OFFLINE);
+    let disk = store.cell.disk().expect("open");
+    disk.write([(length, Some("\u{1}no message".into()))])
+        .expect("written");
+    drop(disk);
+    let loaded = store.load(slot, jid("a@x")).await;
+    assert!(matches!(loaded, Err(Error::Corrupt(_))), "{loaded:?}");
+    let bad = store.commit(owned.batch("a@x", [put(ROSTER, "k", "1"), append(OFFLINE, 2)]));
+    let good = store.commit(owned.batch("b@x", [append(OFFLINE, 2)]));
+    let (bad, good) = tokio::join!(bad, good);
+    assert!(matches!(bad, Err(Error::Corrupt(_))), "{bad:?}");
+    good.expect("committed");
+    assert_eq!(owned.get("a@x", ROSTER, "k").await, None);
+    // What is left of it can be removed.
+    owned.commit("a@x", [Write::Erase]).await;
+    assert!(owned.load("a@x").await.logs.is_empty());
 }
 
 #[test]

@@ -25,9 +25,11 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{error, info};
 
 use super::Options;
-use super::disk::{Cell, Disk, FOLDER, Failure, Owner};
+use super::cell::Cell;
+use super::disk::{Disk, FOLDER, Failure};
 use super::meter::Meter;
 use super::stage::Stage;
+use super::value::Owner;
 use crate::store::{Batch, Error, Write};
 
 /// Changes after which a group is full.

@@ -2,34 +2,17 @@
 //!
 //! A behaviour is a function of any store; [`suite`] makes a test of each for one store.
 
+pub(super) mod owned;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
 
-use super::{Batch, CREDENTIALS, Error, Log, LogId, Store, Table, Write};
-
-pub(super) const ROSTER: Table = Table {
-    id: 200,
-    name: "test roster",
-    is_resident: true,
-};
-pub(super) const VCARD: Table = Table {
-    id: 201,
-    name: "test vcard",
-    is_resident: false,
-};
-pub(super) const OFFLINE: Log = Log {
-    id: 200,
-    name: "test offline",
-};
-pub(super) const ARCHIVE: Log = Log {
-    id: 201,
-    name: "test archive",
-};
+use self::owned::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, delete, id, jid, put, truncate};
+use super::{Batch, CREDENTIALS, Error, LogId, Store, Write};
 
 /// Makes a test of every behaviour; `$open` gives an empty store and what must outlive it.
 macro_rules! suite {
@@ -68,133 +51,6 @@ macro_rules! suite {
     };
 }
 pub(super) use suite;
-
-/// A store's slots claimed for one node, and batches for them.
-pub(super) struct Owned<'a> {
-    pub(super) store: &'a dyn Store,
-    pub(super) epoch: Epoch,
-}
-
-// === impl Owned ===
-
-impl<'a> Owned<'a> {
-    pub(super) async fn claim(store: &'a dyn Store) -> Self {
-        let claimed = store.claim("a", Slot::all().collect()).await;
-        let claimed = claimed.expect("claimed");
-        let epoch = claimed[0].1;
-        assert!(claimed.iter().all(|(_, other)| *other == epoch));
-        Self { store, epoch }
-    }
-
-    pub(super) fn slot(&self, owner: &Jid) -> Slot {
-        Slot::of(self.store.seed(), owner)
-    }
-
-    pub(super) fn batch(&self, owner: &str, writes: impl IntoIterator<Item = Write>) -> Batch {
-        let owner = jid(owner);
-        Batch {
-            slot: self.slot(&owner),
-            epoch: self.epoch,
-            writes: writes
-                .into_iter()
-                .map(|write| (owner.clone(), write))
-                .collect(),
-        }
-    }
-
-    pub(super) async fn commit(&self, owner: &str, writes: impl IntoIterator<Item = Write>) {
-        let batch = self.batch(owner, writes);
-        self.store.commit(batch).await.expect("committed");
-    }
-
-    pub(super) async fn get(&self, owner: &str, table: Table, key: &str) -> Option<Bytes> {
-        let owner = jid(owner);
-        let got = self.store.get(self.slot(&owner), owner, table, key.into());
-        got.await.expect("read")
-    }
-
-    pub(super) async fn log(
-        &self,
-        owner: &str,
-        log: Log,
-        after: Option<LogId>,
-        max: usize,
-    ) -> Vec<u64> {
-        let owner = jid(owner);
-        let read = self
-            .store
-            .read_log(self.slot(&owner), owner, log, after, max);
-        let entries = read.await.expect("read");
-        for (id, value) in &entries {
-            assert_eq!(value, &id.millis.to_string());
-        }
-        entries.iter().map(|(id, _)| id.millis).collect()
-    }
-
-    pub(super) async fn logs(&self, owner: &str) -> Vec<(u8, u64)> {
-        self.load(owner).await.logs
-    }
-
-    pub(super) async fn load(&self, owner: &str) -> super::Snapshot {
-        let owner = jid(owner);
-        let loaded = self.store.load(self.slot(&owner), owner);
-        let mut snapshot = loaded.await.expect("loaded");
-        snapshot.rows.sort();
-        snapshot.logs.sort_unstable();
-        snapshot
-    }
-
-    pub(super) async fn accounts(
-        &self,
-        domain: &str,
-        after: Option<&str>,
-        max: usize,
-    ) -> Vec<String> {
-        let listed = self
-            .store
-            .accounts(domain.into(), after.map(Into::into), max);
-        let accounts = listed.await.expect("listed");
-        accounts.iter().map(ToString::to_string).collect()
-    }
-}
-
-pub(super) fn jid(text: &str) -> Jid {
-    Jid::parse(text).expect("valid")
-}
-
-pub(super) fn put(table: Table, key: &str, value: &str) -> Write {
-    Write::Put {
-        table,
-        key: key.into(),
-        value: Bytes::copy_from_slice(value.as_bytes()),
-    }
-}
-
-fn delete(table: Table, key: &str) -> Write {
-    Write::Delete {
-        table,
-        key: key.into(),
-    }
-}
-
-fn id(millis: u64) -> LogId {
-    LogId { millis, count: 0 }
-}
-
-pub(super) fn append(log: Log, millis: u64) -> Write {
-    Write::Append {
-        log,
-        id: id(millis),
-        value: millis.to_string().into(),
-    }
-}
-
-fn truncate(log: Log, millis: u64) -> Write {
-    Write::Truncate {
-        log,
-        through: id(millis),
-    }
-}
 
 pub(super) async fn a_value_is_there_until_it_is_deleted(store: &dyn Store) {
     let owned = Owned::claim(store).await;
