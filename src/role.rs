@@ -85,7 +85,7 @@ impl Server {
         let files = raise_open_files();
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
-            domains = ?settings.edge.domains,
+            domains = settings.edge.domains.join(" "),
             data = %settings.data.display(),
             open_files_max = files,
             "starting",
@@ -120,8 +120,13 @@ impl Server {
         tasks.spawn(admin::serve(listener, router));
         tasks.spawn(metrics.keep());
 
-        edge.start(origin.attach(edge.downlink())).await?;
-        tracing::info!(admin = %address, "ready");
+        let bound = edge.start(origin.attach(edge.downlink())).await?;
+        tracing::info!(
+            c2s = joined(&bound.plain),
+            c2s_tls = joined(&bound.direct_tls),
+            admin = %address,
+            "ready",
+        );
         if operated.has_no_accounts().await {
             hint(&operated.admin, address);
         }
@@ -254,6 +259,11 @@ impl From<couplet_origin::admin::Error> for Refusal {
             Error::Store(_) | Error::Stopping => Self::Unavailable(text),
         }
     }
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    let words: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    words.join(" ")
 }
 
 /// Puts a self-signed certificate where no other is.

@@ -82,7 +82,7 @@ pub(crate) struct Problem {
     pub(crate) error: String,
 }
 
-type Answer = Result<Response, Response>;
+type Answer = Result<Response, Refusal>;
 
 /// The routes below `/api/v1`.
 pub(super) fn router<B: Backend>() -> Router<Arc<Shared<B>>> {
@@ -139,7 +139,7 @@ async fn list<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> 
         let Some(domain) = domain.filter(|jid| domains.iter().any(|own| own == jid.as_str()))
         else {
             let text = format!("{name:?} is not one of the domains of this server");
-            return Err(Refusal::Unknown(text).into());
+            return Err(Refusal::Unknown(text));
         };
         let max = page.max.unwrap_or(PAGE_MAX).min(PAGE_MAX);
         let listed = shared.backend.list(domain, page.after, max).await?;
@@ -152,16 +152,16 @@ async fn backup<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -
     let Backup { directory } = read(&body)?;
     if !directory.is_absolute() {
         let text = "the directory must be an absolute path".to_owned();
-        return Err(Refusal::Malformed(text).into());
+        return Err(Refusal::Malformed(text));
     }
     shared.backend.backup(directory.clone()).await?;
     tracing::info!(directory = %directory.display(), "backup written");
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Response> {
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
-        .map_err(|wrong| error(StatusCode::BAD_REQUEST, &format!("cannot be read: {wrong}")))
+        .map_err(|wrong| Refusal::Malformed(format!("the request cannot be read: {wrong}")))
 }
 
 /// The address of an account: local part and domain, nothing else.
@@ -183,14 +183,14 @@ fn account(text: &str) -> Result<Jid, Refusal> {
 
 // === impl Refusal ===
 
-impl From<Refusal> for Response {
-    fn from(refusal: Refusal) -> Self {
-        let status = match refusal {
-            Refusal::Malformed(_) => StatusCode::BAD_REQUEST,
-            Refusal::Unknown(_) => StatusCode::NOT_FOUND,
-            Refusal::Conflict(_) => StatusCode::CONFLICT,
-            Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self {
+            Self::Malformed(_) => StatusCode::BAD_REQUEST,
+            Self::Unknown(_) => StatusCode::NOT_FOUND,
+            Self::Conflict(_) => StatusCode::CONFLICT,
+            Self::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
-        error(status, &refusal.to_string())
+        error(status, &self.to_string())
     }
 }
