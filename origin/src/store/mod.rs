@@ -2,7 +2,7 @@
 //!
 //! Two shapes per owner (a bare address): **maps** ([`Table`]) and append-only **logs** ([`Log`]),
 //! and one fenced atomic batch per slot. A feature never sees which implementation it has; one
-//! test suite ([`tests`]) runs against each.
+//! test suite (`tests`) runs against each.
 //!
 //! **Invariant:** `commit` is refused unless the writer is the stored owner of the slot at exactly
 //! the stored epoch. Leases are liveness; this is safety.

@@ -148,10 +148,15 @@ fn create(folder: &Path, options: Options) -> Result<(), Error> {
 /// Moves a whole database to its place, durably.
 pub(super) fn settle(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::rename(from, to)?;
-    let folder = to.parent().unwrap_or(to);
     // Only a folder that is opened can be synchronised; some systems cannot, and need not.
     #[cfg(unix)]
-    std::fs::File::open(folder).and_then(|folder| folder.sync_all())?;
+    if let Some(folder) = to.parent() {
+        std::fs::File::open(folder)?.sync_all()?;
+        // The folder may be new itself. That above it need not be ours to open.
+        if let Some(above) = folder.parent().filter(|above| *above != Path::new("")) {
+            let _ = std::fs::File::open(above).and_then(|above| above.sync_all());
+        }
+    }
     Ok(())
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The folder is `<data>/store`; `<data>/lock` is held as long as the store is open, so a second
-//! process is refused. What is stored and how is in [`disk`]; what a group is, in [`writer`].
+//! process is refused. What is stored and how is in `disk`; what a group is, in `writer`.
 //!
 //! **Invariant:** there is one writer, and it alone changes the database. So the fence it keeps in
 //! memory is the stored one, and what it reads before it writes cannot change in between.
