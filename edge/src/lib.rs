@@ -241,9 +241,9 @@ async fn sweep(edge: Arc<Edgewide>) {
     loop {
         tick.tick().await;
         for id in edge.wheel.advance(edge.clock.now_ms()) {
-            edge.link
-                .table
-                .with(id, |queue| queue.signal(|signals| signals.timer = true));
+            if let Some(queue) = edge.link.table.get(id) {
+                queue.signal(|signals| signals.timer = true);
+            }
         }
         edge.link.detach_orphans();
     }

@@ -439,3 +439,18 @@ impl Drop for Connection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_idle_session_holds_stays_small() {
+        assert!(
+            size_of::<Connection>() <= 768,
+            "{}",
+            size_of::<Connection>()
+        );
+        assert!(size_of::<Place>() <= 32, "{}", size_of::<Place>());
+    }
+}

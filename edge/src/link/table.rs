@@ -51,6 +51,11 @@ impl Table {
         self.part(id).get(&id.0).map(|queue| act(queue))
     }
 
+    /// A connection's queue, if it is still there.
+    pub(crate) fn get(&self, id: ConnectionId) -> Option<Arc<Queue>> {
+        self.part(id).get(&id.0).cloned()
+    }
+
     /// Does something with every queue. Meant for shutting down.
     pub(crate) fn for_each(&self, mut act: impl FnMut(&Queue)) {
         for part in &self.parts {

@@ -130,6 +130,8 @@ impl Door {
 
     /// Gives a fresh socket a task, if there is a place for it.
     fn admit(self: &Arc<Self>, tcp: TcpStream, peer: SocketAddr, is_direct: bool) {
+        // On a socket for both families an IPv4 client comes with an IPv6 address.
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let metrics = &self.edge.metrics;
         metrics.accepted.increment(1);
         let Some(place) = Place::take(&self.edge) else {
