@@ -70,18 +70,20 @@ async fn carry_out(ctl: Ctl) -> Result<(), Failure> {
     match ctl.command {
         CtlCommand::Account(Account::Add { jid, password }) => {
             let password = password_for(&jid, password)?;
-            server
-                .tell("account/add", &Credentials { jid, password })
-                .await
+            let done = format!("added {jid}");
+            let credentials = Credentials { jid, password };
+            server.tell("account/add", &credentials, &done).await
         }
         CtlCommand::Account(Account::Remove { jid }) => {
-            server.tell("account/remove", &AccountName { jid }).await
+            let done = format!("removed {jid}");
+            let account = AccountName { jid };
+            server.tell("account/remove", &account, &done).await
         }
         CtlCommand::Account(Account::Password { jid, password }) => {
             let password = password_for(&jid, password)?;
-            server
-                .tell("account/password", &Credentials { jid, password })
-                .await
+            let done = format!("changed the password of {jid}");
+            let credentials = Credentials { jid, password };
+            server.tell("account/password", &credentials, &done).await
         }
         CtlCommand::Account(Account::List { domain }) => list(&server, domain).await,
         CtlCommand::Backup { directory } => backup(&server, &directory).await,
@@ -131,7 +133,8 @@ async fn backup(server: &Server, directory: &Path) -> Result<(), Failure> {
     // The server has a working folder of its own.
     let directory = std::path::absolute(directory)
         .map_err(|error| Failure::Usage(format!("{}: {error}", directory.display())))?;
-    server.tell("backup", &Backup { directory }).await
+    let done = format!("copied to {}", directory.display());
+    server.tell("backup", &Backup { directory }, &done).await
 }
 
 /// The password from the command line, from a person twice, or from standard input.
@@ -187,9 +190,17 @@ impl Server {
         })
     }
 
-    /// Asks for something to be done.
-    async fn tell<Q: Serialize>(&self, path: &str, question: &Q) -> Result<(), Failure> {
-        self.post(path, question).await.map(|_| ())
+    /// Asks for something to be done, and says so when it is.
+    async fn tell<Q: Serialize>(
+        &self,
+        path: &str,
+        question: &Q,
+        done: &str,
+    ) -> Result<(), Failure> {
+        self.post(path, question).await?;
+        // The reader of a pipe may have seen enough.
+        let _ = writeln!(io::stdout(), "{done}");
+        Ok(())
     }
 
     /// Asks for something to be told.
@@ -236,7 +247,11 @@ impl Server {
             let text = if error.is_connect() {
                 format!("no server at {}: is `couplet serve` running?", self.base)
             } else {
-                format!("{} did not answer: {error}", self.base)
+                format!(
+                    "{} does not answer like a couplet server: {}",
+                    self.base,
+                    root(&error)
+                )
             };
             Failure::NoServer(text)
         })?;
@@ -254,6 +269,15 @@ impl Server {
             self.base
         ))
     }
+}
+
+/// The innermost cause: the outer ones only say who passed it on.
+fn root(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 #[cfg(test)]

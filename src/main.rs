@@ -7,7 +7,8 @@
 //! - [`role`]: what runs in this process; in which order it starts and stops.
 //! - [`ctl`]: a client of a running server's admin port.
 //! - [`admin`]: that port.
-//! - [`certificate`]: reads certificates, makes one if there is none.
+//! - [`certificate`]: reads certificates, makes one if there is none, tells when one ends.
+//! - [`folder`]: what the server writes for itself.
 //! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
@@ -17,6 +18,7 @@ mod certificate;
 mod cli;
 mod config;
 mod ctl;
+mod folder;
 mod role;
 mod shutdown;
 mod specifications;

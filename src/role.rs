@@ -26,6 +26,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use crate::admin::{self, Backend, Refusal};
 use crate::certificate;
 use crate::config::{self, Settings, Sources};
+use crate::folder;
 use crate::shutdown::{Signals, Wish};
 use crate::telemetry::{self, Logging, Metrics};
 
@@ -37,7 +38,8 @@ struct Server {
     edge: Arc<Edge>,
     origin: Arc<Origin>,
     store: Arc<Embedded>,
-    /// The admin port and the upkeep of the metrics; they end when this is dropped.
+    /// The admin port, the upkeep of the metrics, the watch over certificates; they end when this
+    /// is dropped.
     tasks: JoinSet<()>,
 }
 
@@ -91,7 +93,7 @@ impl Server {
             "starting",
         );
         let data = settings.data.clone();
-        certificate::make_folder(&data)
+        folder::make(&data)
             .with_context(|| format!("the data folder {} cannot be made", data.display()))?;
         let (folder, options) = (data.clone(), settings.store);
         let store = spawn_blocking(move || Embedded::open(&folder, options)).await??;
@@ -103,6 +105,10 @@ impl Server {
 
         let shared: Arc<dyn Store> = Arc::<Embedded>::clone(&store);
         let origin = Arc::new(Origin::start(settings.origin, shared).await?);
+        let (certificates, domains) = (
+            settings.edge.certificates.clone(),
+            settings.edge.domains.clone(),
+        );
         let edge = Arc::new(Edge::new(settings.edge)?);
         let operated = Operated {
             edge: Arc::clone(&edge),
@@ -119,6 +125,7 @@ impl Server {
         let mut tasks = JoinSet::new();
         tasks.spawn(admin::serve(listener, router));
         tasks.spawn(metrics.keep());
+        tasks.spawn(certificate::watch(certificates, domains));
 
         let bound = edge.start(origin.attach(edge.downlink())).await?;
         tracing::info!(
@@ -234,7 +241,7 @@ impl Backend for Operated {
     async fn backup(&self, to: PathBuf) -> Result<(), Refusal> {
         self.admin.backup(&to).await?;
         let (from, to) = (self.data.join("tls"), to.join("tls"));
-        let copied = spawn_blocking(move || certificate::copy_folder(&from, &to)).await;
+        let copied = spawn_blocking(move || folder::copy(&from, &to)).await;
         match copied {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(Refusal::Unavailable(format!(
@@ -271,7 +278,7 @@ fn ensure_certificate(settings: &mut Settings) -> Result<()> {
     if settings.tls.default.certificate.is_some() {
         return Ok(());
     }
-    let made = certificate::self_signed(&settings.data.join("tls"), &settings.edge.domains)?;
+    let made = certificate::ensure_self_signed(&settings.data.join("tls"), &settings.edge.domains)?;
     tracing::warn!(
         certificate = %made.certificate.display(),
         is_new = made.is_new,

@@ -260,7 +260,7 @@ fn certificates_exist_and_match_their_keys() {
     let folder = tempfile::tempdir().expect("a folder");
     let make = |name: &str| {
         let tls = folder.path().join(name);
-        let made = crate::certificate::self_signed(&tls, &[format!("{name}.example")]);
+        let made = crate::certificate::ensure_self_signed(&tls, &[format!("{name}.example")]);
         made.expect("a certificate")
     };
     let (a, b) = (make("a"), make("b"));

@@ -89,6 +89,10 @@ fn describe() {
         "couplet_log_lines_dropped_total",
         "Lines of the log lost because they came faster than they could be written"
     );
+    metrics::describe_gauge!(
+        "couplet_certificate_expires_timestamp_seconds",
+        "When a certificate ends, in seconds since 1970"
+    );
     metrics::describe_gauge!("couplet_build_info", "1, with the version as its label");
     metrics::gauge!("couplet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
