@@ -2,12 +2,11 @@
 
 use std::borrow::Cow;
 
-use bytes::BytesMut;
 use couplet_proto::xmpp::escape::{self, Sink};
 use memchr::{memchr, memchr2};
 use smallvec::SmallVec;
 
-use super::guard::{self, is_space};
+use super::guard::{self, Class, is_space};
 use super::{Budget, FramingError};
 
 /// An attribute that declares no namespace.
@@ -72,9 +71,8 @@ pub(super) fn pair<'a>(rest: &mut &'a str) -> Result<Option<(&'a str, &'a str)>,
     if start == bytes.len() {
         return Ok(None);
     }
-    let name_bytes = bytes[start..]
-        .iter()
-        .position(|byte| *byte == b'=' || is_space(*byte))
+    let name_bytes = Class::ENDS_NAME
+        .find(&bytes[start..])
         .ok_or(guard::BAD_ATTRIBUTE)?;
     let name_end = start + name_bytes;
     let equals = skip_space(bytes, name_end);
@@ -95,10 +93,7 @@ pub(super) fn pair<'a>(rest: &mut &'a str) -> Result<Option<(&'a str, &'a str)>,
 
 /// The value that an attribute has, normalised (XML 1.0 §3.3.3).
 pub(super) fn value(raw: &str) -> Result<Cow<'_, str>, FramingError> {
-    if !raw
-        .bytes()
-        .any(|byte| matches!(byte, b'&' | b'<' | b'\t' | b'\n' | b'\r'))
-    {
+    if Class::NORMALISED.has_none(raw.as_bytes()) {
         return Ok(Cow::Borrowed(raw));
     }
     let mut value = String::with_capacity(raw.len());
@@ -107,14 +102,8 @@ pub(super) fn value(raw: &str) -> Result<Cow<'_, str>, FramingError> {
 }
 
 /// Writes the value of an attribute in canonical form.
-pub(super) fn write_value(out: &mut BytesMut, raw: &str) -> Result<(), FramingError> {
-    let is_plain = |byte| {
-        !matches!(
-            byte,
-            b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r'
-        )
-    };
-    if raw.bytes().all(is_plain) {
+pub(super) fn write_value(out: &mut String, raw: &str) -> Result<(), FramingError> {
+    if Class::ESCAPED.has_none(raw.as_bytes()) {
         out.put(raw);
         return Ok(());
     }
@@ -127,11 +116,11 @@ fn decode(raw: &str, mut part: impl FnMut(&str)) -> Result<(), FramingError> {
     let mut done = 0;
     let mut at = 0;
     while at < bytes.len() {
+        let Some(found) = Class::NORMALISED.find(&bytes[at..]) else {
+            break;
+        };
+        at += found;
         let special = bytes[at];
-        if !matches!(special, b'&' | b'<' | b'\t' | b'\n' | b'\r') {
-            at += 1;
-            continue;
-        }
         part(&raw[done..at]);
         at += 1;
         match special {
@@ -157,7 +146,7 @@ fn decode(raw: &str, mut part: impl FnMut(&str)) -> Result<(), FramingError> {
 }
 
 /// Writes character data without references in canonical form; line ends become LF.
-pub(super) fn write_text(out: &mut BytesMut, raw: &str) -> Result<(), FramingError> {
+pub(super) fn write_text(out: &mut String, raw: &str) -> Result<(), FramingError> {
     let bytes = raw.as_bytes();
     let mut done = 0;
     while let Some(found) = memchr2(b'>', b'\r', &bytes[done..]) {
@@ -179,7 +168,7 @@ pub(super) fn write_text(out: &mut BytesMut, raw: &str) -> Result<(), FramingErr
 }
 
 /// Writes the inside of a CDATA section as text; line ends become LF.
-pub(super) fn write_cdata(out: &mut BytesMut, raw: &str) {
+pub(super) fn write_cdata(out: &mut String, raw: &str) {
     for (index, part) in raw.split("\r\n").enumerate() {
         if index > 0 {
             out.put("\n");

@@ -6,7 +6,6 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use bytes::BytesMut;
 use couplet_proto::xmpp::byte_str::ByteStr;
 use couplet_proto::xmpp::error::Condition;
 use couplet_proto::xmpp::escape::{self, Sink};
@@ -18,7 +17,7 @@ use quick_xml::events::Event;
 use smallvec::SmallVec;
 
 use super::attribute::{self, Attribute, Attributes};
-use super::guard::{self, is_space};
+use super::guard::{self, Class, is_space};
 use super::scope::{Ns, Scope, StreamScope};
 use super::{Budget, FramingError, Item, MalformedStanza};
 
@@ -136,7 +135,7 @@ struct Writer<'a> {
     budget: &'a Budget,
     bytes_max: usize,
     /// The strings of the head, then the children; or a whole element that is no stanza.
-    out: BytesMut,
+    out: String,
     scope: Scope<'a>,
     /// The attributes of the start tag that is being read; kept for its memory.
     tag: Attributes<'a>,
@@ -178,7 +177,7 @@ impl<'a> Writer<'a> {
         Self {
             budget,
             bytes_max: guard::canonical_bytes_max(budget),
-            out: BytesMut::with_capacity(xml.len()),
+            out: String::with_capacity(xml.len()),
             scope: Scope::new(&stream.bindings),
             tag: Attributes::default(),
             stack: SmallVec::new(),
@@ -283,7 +282,10 @@ impl<'a> Writer<'a> {
             .last()
             .map_or(0, |child| child.span.end as usize);
         let from = self.payload_start + written;
-        if self.out[from..].iter().all(|byte| is_space(*byte)) {
+        if self.out.as_bytes()[from..]
+            .iter()
+            .all(|byte| is_space(*byte))
+        {
             self.out.truncate(from);
         }
     }
@@ -304,12 +306,10 @@ impl<'a> Writer<'a> {
         };
         let mut declared = None;
         if !is_inherited {
-            let uri = self.scope.name(ns);
-            self.has_odd_ns |= !guard::is_uri(uri);
             self.out.put(" xmlns='");
-            let from = offset(self.out.len() - self.payload_start);
-            escape::attribute(&mut self.out, uri);
-            declared = Some(from..offset(self.out.len() - self.payload_start));
+            let from = self.payload_offset();
+            self.has_odd_ns |= !write_ns(&mut self.out, self.scope.name(ns));
+            declared = Some(from..self.payload_offset());
             self.out.put("'");
         }
         for attribute in &self.tag.plain {
@@ -344,13 +344,11 @@ impl<'a> Writer<'a> {
                     let number = known.unwrap_or(declared.len());
                     let number = number.to_string();
                     if known.is_none() {
-                        let uri = self.scope.name(ns);
-                        self.has_odd_ns |= !guard::is_uri(uri);
                         declared.push(ns);
                         self.out.put(" xmlns:ns");
                         self.out.put(&number);
                         self.out.put("='");
-                        escape::attribute(&mut self.out, uri);
+                        self.has_odd_ns |= !write_ns(&mut self.out, self.scope.name(ns));
                         self.out.put("'");
                     }
                     self.out.put(" ns");
@@ -401,7 +399,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(self) -> Result<Item, FramingError> {
-        let shared = ByteStr::from_utf8(self.out.freeze()).ok_or(guard::BAD_ENCODING)?;
+        let shared = ByteStr::from(self.out);
         let text = shared.as_str();
         let Some(head) = self.head else {
             let element = Element::parse(text, ns::CLIENT).ok_or(guard::TOO_DEEP)?;
@@ -460,10 +458,19 @@ impl Head<'_> {
 }
 
 /// Appends a string of the head; returns where it stands.
-fn keep(out: &mut BytesMut, value: &str) -> Range<usize> {
+fn keep(out: &mut String, value: &str) -> Range<usize> {
     let start = out.len();
     out.put(value);
     start..out.len()
+}
+
+/// Writes the name of a namespace as the value of an attribute; whether no parser trips over it.
+fn write_ns(out: &mut String, uri: &str) -> bool {
+    match Class::ESCAPED.has_none(uri.as_bytes()) {
+        true => out.put(uri),
+        false => escape::attribute(out, uri),
+    }
+    guard::is_uri(uri)
 }
 
 fn offset(bytes: usize) -> u32 {

@@ -218,6 +218,83 @@ pub(super) const fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
+/// What a byte means in one place or another; one look-up per byte is all the hot loops do.
+#[derive(Clone, Copy)]
+pub(super) struct Class(u8);
+
+const CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0_u8;
+    loop {
+        let class = &mut classes[byte as usize];
+        if is_ascii_name_start(byte) {
+            *class |= Class::NAME_START.0;
+        }
+        if is_ascii_name_byte(byte) {
+            *class |= Class::NAME.0;
+        }
+        if matches!(byte, b'>' | b'<' | b'"' | b'\'') {
+            *class |= Class::ENDS_TAG.0;
+        }
+        if matches!(byte, b'&' | b'<' | b'\t' | b'\n' | b'\r') {
+            *class |= Class::NORMALISED.0;
+        }
+        if matches!(
+            byte,
+            b'&' | b'<' | b'>' | b'\'' | b'"' | b'\t' | b'\n' | b'\r'
+        ) {
+            *class |= Class::ESCAPED.0;
+        }
+        if !is_uri_byte(byte) {
+            *class |= Class::NOT_URI.0;
+        }
+        if byte == b'=' || is_space(byte) {
+            *class |= Class::ENDS_NAME.0;
+        }
+        if byte == u8::MAX {
+            break classes;
+        }
+        byte += 1;
+    }
+};
+
+// === impl Class ===
+
+impl Class {
+    /// Begins an ASCII name.
+    pub(super) const NAME_START: Self = Self(1);
+    /// Stands in an ASCII name.
+    pub(super) const NAME: Self = Self(2);
+    /// Matters while the end of a start tag is looked for.
+    pub(super) const ENDS_TAG: Self = Self(4);
+    /// Must not stand in the value of an attribute as it is, or means something else there.
+    pub(super) const NORMALISED: Self = Self(8);
+    /// Is a reference in the canonical form of a value.
+    pub(super) const ESCAPED: Self = Self(16);
+    /// Never stands in a URI.
+    pub(super) const NOT_URI: Self = Self(32);
+    /// Ends the name of an attribute.
+    pub(super) const ENDS_NAME: Self = Self(64);
+
+    /// Whether `byte` is of this class.
+    #[inline]
+    pub(super) const fn has(self, byte: u8) -> bool {
+        CLASSES[byte as usize] & self.0 != 0
+    }
+
+    /// Whether `bytes` hold none of this class.
+    #[inline]
+    pub(super) fn has_none(self, bytes: &[u8]) -> bool {
+        !bytes.iter().any(|byte| self.has(*byte))
+    }
+
+    /// Where the first of this class stands.
+    #[inline]
+    pub(super) fn find(self, bytes: &[u8]) -> Option<usize> {
+        bytes.iter().position(|byte| self.has(*byte))
+    }
+}
+
 /// The character that a reference means; `name` stands between `&` and `;`.
 pub(super) fn reference(name: &str) -> Result<char, FramingError> {
     match name {
@@ -265,7 +342,7 @@ fn check_ncname(name: &str) -> Result<(), FramingError> {
     let Some((&first, rest)) = name.as_bytes().split_first() else {
         return Err(BAD_NAME);
     };
-    let plain = is_ascii_name_start(first) && rest.iter().all(|byte| is_ascii_name_byte(*byte));
+    let plain = Class::NAME_START.has(first) && rest.iter().all(|byte| Class::NAME.has(*byte));
     let valid = plain || {
         let mut characters = name.chars();
         characters.next().is_some_and(is_name_start)
@@ -319,12 +396,14 @@ fn is_name_rest(c: char) -> bool {
 /// Parsers report an element as namespace and name joined by a separator, and Expat ends the
 /// stream when the namespace holds that separator, unless it is a character of URIs.
 pub(super) fn is_uri(ns: &str) -> bool {
-    ns.bytes().all(|byte| {
-        byte > b' '
-            && byte != 0x7F
-            && !matches!(
-                byte,
-                b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
-            )
-    })
+    Class::NOT_URI.has_none(ns.as_bytes())
+}
+
+const fn is_uri_byte(byte: u8) -> bool {
+    byte > b' '
+        && byte != 0x7F
+        && !matches!(
+            byte,
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+        )
 }

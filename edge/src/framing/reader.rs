@@ -13,7 +13,7 @@
 
 use memchr::{memchr, memchr2};
 
-use super::guard::{self, Meter, is_space};
+use super::guard::{self, Class, Meter, is_space};
 use super::scope::{STANDARD, StreamScope};
 use super::{Budget, FramingError, Item, canonical, header};
 
@@ -317,6 +317,14 @@ impl Framer {
                 last = quote;
                 quote = 0;
             } else {
+                let Some(found) = Class::ENDS_TAG.find(&bytes[at..]) else {
+                    last = bytes[bytes.len() - 1];
+                    break;
+                };
+                at += found;
+                if found > 0 {
+                    last = bytes[at - 1];
+                }
                 match bytes[at] {
                     b'>' => {
                         self.place = Place::StartTag {
@@ -327,8 +335,7 @@ impl Framer {
                         return Ok(Some(at + 1));
                     }
                     b'<' => return Err(guard::NOT_WELL_FORMED),
-                    byte @ (b'"' | b'\'') => quote = byte,
-                    byte => last = byte,
+                    byte => quote = byte,
                 }
             }
             at += 1;

@@ -77,7 +77,7 @@ impl<'a> Scope<'a> {
             check(prefix, &ns)?;
             if self.inner[mark..]
                 .iter()
-                .any(|known| known.prefix == prefix)
+                .any(|known| is_equal(&known.prefix, prefix))
             {
                 return Err(guard::DUPLICATE_ATTRIBUTE);
             }
@@ -128,7 +128,7 @@ impl<'a> Scope<'a> {
 
     /// Whether both are the same namespace.
     pub(super) fn is_same(&self, one: Ns, other: Ns) -> bool {
-        one == other || self.name(one) == self.name(other)
+        one == other || is_equal(self.name(one), self.name(other))
     }
 
     /// The declarations of this scope's own elements, to outlive them.
@@ -145,13 +145,21 @@ impl<'a> Scope<'a> {
         let position = |bindings: &[Binding<'_>]| {
             bindings
                 .iter()
-                .rposition(|binding| binding.prefix == prefix)
+                .rposition(|binding| is_equal(&binding.prefix, prefix))
         };
         match position(&self.inner) {
             Some(inner) => Some(self.stream.len() + inner),
             None => position(self.stream),
         }
     }
+}
+
+/// Whether both texts are the same.
+///
+/// Most are empty or of different lengths. An empty text may have no valid address, and comparing
+/// nothing at such an address costs the vector instructions of `memcmp` a microsecond.
+fn is_equal(one: &str, other: &str) -> bool {
+    one.len() == other.len() && (one.is_empty() || one == other)
 }
 
 /// Namespaces in XML 1.0 §3: what a declaration must not do.
