@@ -23,6 +23,13 @@ const ROOTS: &[&str] = &["src/main.rs", "src/lib.rs"];
 const UPWARD: &[(&str, &str, &str)] = &[
     // What a session keeps for each feature is made from the list of features.
     ("origin", "session", "features"),
+    // Where a subscription may go is the roster's to keep and the router's to decide.
+    ("origin", "features", "route"),
+    // An operator's request and its answer pass through a shard like everything else.
+    ("origin", "shard", "admin"),
+    ("origin", "hooks", "admin"),
+    // A shard releases what it delivers straight into the queues of the edges.
+    ("origin", "shard", "link"),
 ];
 
 /// A file of the repository.

@@ -373,7 +373,9 @@ mod tests {
         }
 
         #[test]
-        fn plain_and_prepared_agree(text in "[a-z0-9._-]{1,8}@[a-z0-9-]{1,8}(\\.[a-z0-9]{1,4})?/[ -~]{1,8}") {
+        fn plain_and_prepared_agree(
+            text in "[a-z0-9._-]{1,8}@[a-z0-9-]{1,8}(\\.[a-z0-9]{1,4})?/[ -~]{1,8}"
+        ) {
             if let (Ok(ours), Ok(theirs)) = (Jid::parse(&text), jid::Jid::new(&text)) {
                 prop_assert_eq!(ours.as_str(), theirs.as_str());
             }
