@@ -23,6 +23,7 @@ mod report;
 mod server;
 mod wire;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,16 +90,16 @@ async fn run(args: &Args) -> Result<Vec<Row>> {
 /// One run against a server that speaks XMPP.
 async fn run_server(args: &Args, is_tls: bool) -> Result<Row> {
     let count = args.sessions();
-    let server = Server::start(args, is_tls).await?;
+    let mut server = Server::start(args, is_tls).await?;
+    server.add_accounts(args, count + WARM_UP_SESSIONS).await?;
     let target = Arc::new(server.target.clone());
     let watched = Watched::new(server.pid);
-    server.add_accounts(args, count).await?;
-    drop(log_in(&target, WARM_UP_SESSIONS.min(count)).await?);
+    drop(log_in(&target, count..count + WARM_UP_SESSIONS).await?);
     let idle_before = watched.settled_memory_kib(SETTLE).await?;
 
     let before = watched.usage()?;
     let started = Instant::now();
-    let sessions = log_in(&target, count).await?;
+    let sessions = log_in(&target, 0..count).await?;
     let elapsed = started.elapsed();
     let logins = watched.usage()?.since(before);
     let idle_after = watched.settled_memory_kib(SETTLE).await?;
@@ -135,11 +136,12 @@ async fn run_relay(args: &Args) -> Result<Row> {
     Ok(row)
 }
 
-/// Logs in users `0..count`, a few at a time, and returns their connections in order.
-async fn log_in(target: &Arc<Target>, count: usize) -> Result<Vec<Connection>> {
+/// Logs these users in, a few at a time, and returns their connections in order.
+async fn log_in(target: &Arc<Target>, users: Range<usize>) -> Result<Vec<Connection>> {
+    let count = users.len();
     let room = Arc::new(Semaphore::new(LOGINS_AT_ONCE));
     let mut tasks = JoinSet::new();
-    for index in 0..count {
+    for index in users {
         let permit = room.clone().acquire_owned().await?;
         let target = target.clone();
         tasks.spawn(async move {

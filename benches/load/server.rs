@@ -37,6 +37,7 @@ pub(crate) struct Server {
 struct Own {
     child: Child,
     admin: SocketAddr,
+    command: Command,
     /// Removed with everything in it when dropped.
     _folder: TempDir,
 }
@@ -64,11 +65,13 @@ impl Server {
         }
         let folder = TempDir::with_prefix("couplet-load-")?;
         let [plain, direct, admin] = free_addresses()?;
-        let child = spawn(args, folder.path(), plain, direct, admin)?;
+        let mut command = command(args, folder.path(), plain, direct, admin);
+        let child = command.spawn()?;
         let pid = child.id().context("the server has ended")?;
         let mut own = Own {
             child,
             admin,
+            command,
             _folder: folder,
         };
         own.await_ready().await?;
@@ -79,8 +82,8 @@ impl Server {
         })
     }
 
-    /// Makes the accounts users `0..count` need.
-    pub(crate) async fn add_accounts(&self, args: &Args, count: usize) -> Result<()> {
+    /// Makes the accounts users `0..count` need. Afterwards none of them is in memory.
+    pub(crate) async fn add_accounts(&mut self, args: &Args, count: usize) -> Result<()> {
         let admin = match &self.own {
             Some(own) => Some(own.admin),
             None if args.register => None,
@@ -103,18 +106,28 @@ impl Server {
         while let Some(done) = tasks.join_next().await {
             done??;
         }
-        Ok(())
+        self.restart().await
+    }
+
+    /// Starts our own server again, so that no account is in memory; one that ran before is left
+    /// alone.
+    async fn restart(&mut self) -> Result<()> {
+        self.stop().await?;
+        let Some(own) = &mut self.own else {
+            return Ok(());
+        };
+        own.child = own.command.spawn()?;
+        self.pid = own.child.id().context("the server has ended")?;
+        own.await_ready().await
     }
 
     /// Ends our own server the way an operator would; one that ran before is left alone.
-    pub(crate) async fn stop(self) -> Result<()> {
-        let Some(mut own) = self.own else {
+    pub(crate) async fn stop(&mut self) -> Result<()> {
+        let Some(own) = &mut self.own else {
             return Ok(());
         };
-        Command::new("kill")
-            .arg(self.pid.to_string())
-            .status()
-            .await?;
+        let mut signal = Command::new("kill");
+        signal.arg(self.pid.to_string()).status().await?;
         let status = timeout(READY, own.child.wait())
             .await
             .context("the server did not end")??;
@@ -141,13 +154,14 @@ impl Own {
     }
 }
 
-fn spawn(
+/// The command that runs our own server.
+fn command(
     args: &Args,
     folder: &Path,
     plain: SocketAddr,
     direct: SocketAddr,
     admin: SocketAddr,
-) -> Result<Child> {
+) -> Command {
     let settings = [
         format!("data=\"{}\"", folder.join("data").display()),
         format!("domains=[\"{}\"]", args.domain),
@@ -156,16 +170,19 @@ fn spawn(
         "c2s.require_tls=false".to_owned(),
         format!("admin.listen=\"{admin}\""),
         "auth.scram_iterations=4096".to_owned(),
-        "log.level=\"warn\"".to_owned(),
+        "log.level=\"error\"".to_owned(),
     ];
     let mut command = process::shell(&args.server_cores);
     command.arg(env!("CARGO_BIN_EXE_couplet")).arg("serve");
     for setting in settings.iter().chain(&args.set) {
         command.args(["--set", setting]);
     }
-    command.current_dir(folder).stdin(Stdio::null());
-    let child = Command::from(command).kill_on_drop(true).spawn()?;
-    Ok(child)
+    // It says on standard output how to add an account; the table stands there.
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    command.current_dir(folder);
+    let mut command = Command::from(command);
+    command.kill_on_drop(true);
+    command
 }
 
 /// Three loopback addresses nobody listens at.
@@ -200,7 +217,7 @@ async fn request(
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+         couplet-ctl: load\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();
