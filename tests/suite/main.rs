@@ -5,6 +5,8 @@ mod harness;
 
 mod docs;
 
+mod operator;
+
 mod scenes;
 
 mod tidy;
