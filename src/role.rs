@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use couplet_edge::stream::Caps;
 use couplet_edge::{CertificatePaths, Edge};
 use couplet_origin::store::Store;
 use couplet_origin::store::embedded::Embedded;
@@ -103,6 +104,8 @@ impl Server {
         ensure_reachable(&mut settings.edge.listen);
         ensure_reachable(&mut settings.edge.tls_listen);
 
+        let caps = couplet_origin::server_caps(&settings.origin);
+        settings.edge.caps = caps.map(|(node, ver)| Caps { node, ver });
         let shared: Arc<dyn Store> = Arc::<Embedded>::clone(&store);
         let origin = Arc::new(Origin::start(settings.origin, shared).await?);
         let (certificates, domains) = (

@@ -206,12 +206,24 @@ impl std::fmt::Debug for Origin {
     }
 }
 
-/// Every feature's name and the document it implements, in the order of the list.
+/// Every feature's name and a document it implements, in the order of the list.
 pub fn features() -> Vec<(&'static str, Spec)> {
     let features = features::FEATURES.iter();
-    features
-        .map(|feature| (feature.name, feature.spec))
-        .collect()
+    let documents = features.flat_map(|feature| {
+        let specs = [feature.spec]
+            .into_iter()
+            .chain(feature.also.iter().copied());
+        specs.map(|spec| (feature.name, spec))
+    });
+    documents.collect()
+}
+
+/// The server's entity capabilities (XEP-0115): the node and the verification string.
+pub fn server_caps(config: &Config) -> Option<(String, String)> {
+    // Features that clash keep the origin from starting, and there is nothing to advertise.
+    let pipeline = Pipeline::new(features::FEATURES).ok()?;
+    let info = features::caps::Info::of_server(&pipeline, config);
+    Some((features::caps::NODE.to_owned(), info.ver()))
 }
 
 async fn claim(node: &str, store: &dyn Store) -> Result<Arc<[Option<Epoch>]>, store::Error> {

@@ -24,11 +24,53 @@ macro_rules! registry {
     };
 }
 
+pub mod caps;
+
+pub mod contact;
+
+pub mod disco;
+
+pub mod hints;
+
+pub mod last_activity;
+
+pub mod offline;
+
+pub mod pass;
+
 pub mod ping;
+
+pub mod private;
+
+pub mod recipients;
+
+pub mod register;
 
 pub mod roster;
 
+pub mod stanza_id;
+
+pub mod time;
+
+pub mod vcard;
+
+pub mod version;
+
 registry! {
+    caps,
+    contact,
+    disco,
+    hints,
+    last_activity,
+    offline,
+    pass,
     ping,
+    private,
+    recipients,
+    register,
     roster,
+    stanza_id,
+    time,
+    vcard,
+    version,
 }

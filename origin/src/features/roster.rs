@@ -156,9 +156,15 @@ impl Item {
     }
 }
 
-/// The contact of this address, listed or not.
+/// The contact of this address, whatever the resource; listed or not.
 pub fn item<'a>(account: &'a Account, contact: &Jid) -> Option<&'a Item> {
-    account.slots.roster.items.get(contact)
+    account.slots.roster.items.get(contact.bare())
+}
+
+/// Whether this address may see who of the account is there: its own, or a subscribed contact's.
+pub fn may_see(account: &Account, viewer: &Jid) -> bool {
+    let own = account.jid.is_same_bare(viewer);
+    own || item(account, viewer).is_some_and(|item| item.state.is_seen())
 }
 
 /// The addresses of the contacts whose state `picks`.
@@ -189,15 +195,7 @@ pub fn too_many() -> StanzaError {
 
 /// The payload of a stored request.
 pub fn request_payload(xml: &ByteStr) -> Payload {
-    // Stored canonical: each child is read and written once more.
-    let wrapped = format!("<r>{xml}</r>");
-    let wrapped = Element::parse(&wrapped, ns::CLIENT);
-    let children: Vec<Element> = wrapped
-        .iter()
-        .flat_map(Element::children)
-        .cloned()
-        .collect();
-    Payload::from_elements(&children)
+    Payload::read(xml).unwrap_or_default()
 }
 
 /// Stores what has become of a contact and pushes it to the sessions that follow the roster.

@@ -18,11 +18,13 @@ use bytes::Bytes;
 use couplet_proto::link::frame::Password;
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use couplet_proto::xmpp::error::StanzaError;
+use couplet_proto::xmpp::form::Form;
 use couplet_proto::xmpp::payload::Child;
 use couplet_proto::{Element, Jid, Stanza, Type};
 
 pub use self::context::Ctx;
 use crate::auth::Credentials;
+use crate::config::Config;
 use crate::session::AccountSlots;
 use crate::store::{Log, LogId, Snapshot, Table};
 
@@ -32,10 +34,14 @@ pub struct Feature {
     pub name: &'static str,
     /// Which document, at which version: the README's table.
     pub spec: Spec,
+    /// Further documents it implements.
+    pub also: &'static [Spec],
     /// What service discovery on the server advertises (XEP-0030).
     pub disco: &'static [&'static str],
     /// What service discovery on an account advertises.
     pub disco_account: &'static [&'static str],
+    /// A form for service discovery on the server (XEP-0128); `None` when there is nothing to say.
+    pub form: Option<OnForm>,
     /// The requests it answers; one owner for each key.
     pub iq: &'static [(IqKey, OnIq)],
     /// Steps on the account of a message's sender.
@@ -89,6 +95,9 @@ pub enum Target {
     Account,
     /// Any account, whoever asks: the handler decides what to tell.
     AnyAccount,
+    /// A session of any account. The handler stands before it, and says whether the request
+    /// [passes](Reply::Pass) to the client.
+    Resource,
     /// The server. Runs on the sender's account.
     Host,
 }
@@ -119,6 +128,8 @@ pub enum Side {
     Received,
 }
 
+/// Writes a form from the operator's choices.
+pub type OnForm = fn(&Config) -> Option<Form>;
 /// Answers a request.
 pub type OnIq = fn(&mut Ctx<'_>, &Iq<'_>) -> Result<Reply, StanzaError>;
 /// Takes part in a message's way.
@@ -148,8 +159,10 @@ pub enum Reply {
     Empty,
     /// A result with this child.
     Payload(Element),
-    /// [`Ctx::ask`] was called: its continuation answers.
+    /// [`Ctx::ask`] was called: its continuation answers. Or the handler has answered itself.
     Later,
+    /// The session it is for answers. Only for [`Target::Resource`].
+    Pass,
 }
 
 /// Whether a message goes on.
@@ -179,6 +192,8 @@ pub struct PresenceChange {
     pub was_available: bool,
     /// Its priority now; 0 when unavailable.
     pub priority: i8,
+    /// The presence, as it was broadcast.
+    pub stanza: Arc<Stanza>,
 }
 
 /// What a handler may ask for that is not in memory.
@@ -201,6 +216,9 @@ pub enum Answer {
     Log(Vec<(LogId, Bytes)>),
     /// To [`Ask::Derive`]; `None` when the password cannot be prepared.
     Derived(Option<Box<Credentials>>),
+    /// The store did not answer. Where there is a request this is not seen: the request is
+    /// refused.
+    Failed,
 }
 
 /// On whose behalf something was asked.
@@ -226,8 +244,10 @@ impl Feature {
             version: "",
             note: "",
         },
+        also: &[],
         disco: &[],
         disco_account: &[],
+        form: None,
         iq: &[],
         sent: &[],
         received: &[],

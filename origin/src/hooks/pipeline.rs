@@ -7,7 +7,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{
-    Feature, IqKey, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Side, Spec, Stage, Target,
+    Feature, IqKey, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Side, Spec, Stage,
+    Target,
 };
 
 /// Who takes part where: one flat table for each hook point, in the order of stages.
@@ -24,6 +25,8 @@ pub struct Pipeline {
     pub closed: Vec<OnSession>,
     /// Those who read their slot when an account is activated.
     pub load: Vec<OnLoad>,
+    /// Those who have a form for service discovery on the server.
+    pub forms: Vec<OnForm>,
     host_features: Vec<&'static str>,
     account_features: Vec<&'static str>,
     specs: Vec<(&'static str, Spec)>,
@@ -72,7 +75,13 @@ impl Pipeline {
             pipeline.load.extend(feature.load);
             pipeline.host_features.extend(feature.disco);
             pipeline.account_features.extend(feature.disco_account);
-            pipeline.specs.push((feature.name, feature.spec));
+            pipeline.forms.extend(feature.form);
+            let documents = [feature.spec]
+                .into_iter()
+                .chain(feature.also.iter().copied());
+            pipeline
+                .specs
+                .extend(documents.map(|spec| (feature.name, spec)));
         }
         // Stable: within a stage the order of the list holds.
         pipeline.sent.sort_by_key(|(stage, ..)| *stage);
@@ -106,11 +115,11 @@ impl Pipeline {
     pub fn disco(&self, target: Target) -> &[&'static str] {
         match target {
             Target::Host => &self.host_features,
-            Target::Account | Target::AnyAccount => &self.account_features,
+            Target::Account | Target::AnyAccount | Target::Resource => &self.account_features,
         }
     }
 
-    /// Every feature's name and document, in the order of the list.
+    /// Every feature's name and documents, in the order of the list.
     pub fn specs(&self) -> &[(&'static str, Spec)] {
         &self.specs
     }

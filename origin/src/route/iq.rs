@@ -38,6 +38,12 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
         return;
     };
     if to.is_full() {
+        if let Some(reply) = screen(ctx, &stanza) {
+            return conclude(ctx, &stanza, reply);
+        }
+        let Some(to) = stanza.to.as_ref() else {
+            return;
+        };
         match ctx.account.session_of(to) {
             Some(session) => ctx.deliver(session, stanza),
             // RFC 6121 §8.5.3.2.3.
@@ -60,9 +66,22 @@ pub fn conclude(ctx: &mut Ctx<'_>, request: &Stanza, reply: Result<Reply, Stanza
     match reply {
         Ok(Reply::Empty) => ctx.route(request.result(None)),
         Ok(Reply::Payload(element)) => ctx.route(request.result(Some(&element))),
-        Ok(Reply::Later) => {}
+        Ok(Reply::Later | Reply::Pass) => {}
         Err(error) => bounce::bounce(ctx, request, error),
     }
+}
+
+/// Asks who stands before the sessions of an account; `None` lets the request pass.
+fn screen(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) -> Option<Result<Reply, StanzaError>> {
+    let payload = stanza.first().filter(|_| stanza.is_request())?;
+    let pipeline = &ctx.shared.pipeline;
+    let (target, ns) = (Target::Resource, payload.ns());
+    let handler = pipeline.iq(stanza.type_, target, &ns, payload.name())?;
+    let reply = ctx
+        .account
+        .exists()
+        .then(|| handler(ctx, &Iq { stanza, payload }))?;
+    (reply != Ok(Reply::Pass)).then_some(reply)
 }
 
 /// Finds who answers, asked of the first of `targets` that has somebody.

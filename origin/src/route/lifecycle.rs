@@ -8,10 +8,12 @@
 //!                                        the session leaves the account
 //! ```
 
-use couplet_proto::Jid;
+use std::sync::Arc;
+
 use couplet_proto::link::frame::ToEdge;
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::{Jid, Stanza};
 
 use super::presence;
 use crate::hooks::Ctx;
@@ -72,15 +74,22 @@ pub fn end(ctx: &mut Ctx<'_>, id: SessionId) {
 
 /// The account goes, with everything it has: its contacts are told that the subscriptions are
 /// over, its sessions are closed.
-pub fn remove_account(ctx: &mut Ctx<'_>) {
+///
+/// `farewell` goes to one of them before: the answer to its request.
+pub fn remove_account(ctx: &mut Ctx<'_>, farewell: Option<(SessionId, Arc<Stanza>)>) {
     presence::account_removed(ctx);
     let sessions: Vec<SessionId> = ctx.account.sessions.iter().map(|known| known.id).collect();
     ctx.write(Write::Erase);
+    if let Some((session, answer)) = farewell {
+        ctx.deliver(session, answer);
+    }
+    // Before the sessions end: nothing of the account may be written any more, and the contacts
+    // have heard everything.
+    ctx.account.credentials = None;
+    ctx.account.slots = Default::default();
     for session in sessions {
         let text = Some("the account has been removed");
         ctx.close(session, StreamCondition::NotAuthorized, text);
         end(ctx, session);
     }
-    ctx.account.credentials = None;
-    ctx.account.slots = Default::default();
 }

@@ -137,7 +137,7 @@ fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     if !was_available {
         greet(ctx, own);
     }
-    announce(ctx, true, was_available, priority);
+    announce(ctx, stanza, was_available, priority);
 }
 
 /// §4.5: a session becomes unavailable.
@@ -166,7 +166,7 @@ fn unavailable(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
             send_to(ctx, stanza, contact);
         }
     }
-    announce(ctx, false, was_available, 0);
+    announce(ctx, stanza.clone(), was_available, 0);
 }
 
 /// §4.6: presence for somebody in particular.
@@ -231,8 +231,7 @@ fn greet(ctx: &mut Ctx<'_>, own: SessionId) {
 /// §4.3.2: somebody's server asks who is there.
 fn probed(ctx: &mut Ctx<'_>, prober: &Jid) {
     let contact = prober.to_bare();
-    let may_see = contact == ctx.account.jid
-        || roster::item(ctx.account, &contact).is_some_and(|item| item.state.is_seen());
+    let may_see = roster::may_see(ctx.account, &contact);
     let own = ctx.account.jid.clone();
     if !may_see {
         let refused = Stanza::new(Kind::Presence, Type::Unsubscribed);
@@ -252,11 +251,12 @@ fn probed(ctx: &mut Ctx<'_>, prober: &Jid) {
     }
 }
 
-fn announce(ctx: &mut Ctx<'_>, is_available: bool, was_available: bool, priority: i8) {
+fn announce(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, was_available: bool, priority: i8) {
     let change = PresenceChange {
-        is_available,
+        is_available: stanza.type_ == Type::Available,
         was_available,
         priority,
+        stanza,
     };
     let shared = ctx.shared;
     for hook in &shared.pipeline.presence {

@@ -13,8 +13,8 @@ use super::output::Output;
 use super::residents::Resident;
 use super::state::Shard;
 use crate::admin::{Action, Answering, Error, Request};
-use crate::hooks::Ctx;
 use crate::hooks::context::Effect;
+use crate::hooks::{Answer, Ctx};
 use crate::route::{self, bounce, iq, lifecycle};
 use crate::store::{self, CREDENTIALS};
 
@@ -65,7 +65,11 @@ fn answered(ctx: &mut Ctx<'_>, answered: Answered) {
     );
     let reply = match answer {
         Ok(answer) => then(ctx, answer, &asked),
-        Err(error) => Err(unanswered(&error)),
+        Err(error) if asked.request.is_some() => Err(unanswered(&error)),
+        Err(error) => {
+            unanswered(&error);
+            then(ctx, Answer::Failed, &asked)
+        }
     };
     if let Some(request) = &asked.request {
         iq::conclude(ctx, request, reply);
@@ -95,7 +99,7 @@ fn admin(ctx: &mut Ctx<'_>, request: Request) {
             Ok(())
         }
         (Action::Remove, true) => {
-            lifecycle::remove_account(ctx);
+            lifecycle::remove_account(ctx, None);
             Ok(())
         }
     };

@@ -50,6 +50,13 @@ impl Payload {
         builder.finish()
     }
 
+    /// Reads what [`Payload::xml`] gave, from storage; `None` when it is no canonical XML.
+    pub fn read(xml: &str) -> Option<Self> {
+        // Each child is read and written once more: what is stored need not be trusted.
+        let parent = Element::parse(&format!("<r>{xml}</r>"), ns::CLIENT)?;
+        Some(Self::from_elements(parent.children()))
+    }
+
     /// Takes what the framer wrote.
     pub fn from_canonical(xml: ByteStr, children: SmallVec<[Entry; 3]>) -> Self {
         Self { xml, children }
@@ -236,6 +243,7 @@ mod tests {
         );
         let less = payload.without(|child| child.is("body", ns::CLIENT));
         assert_eq!(less.xml().as_str(), child.xml());
+        assert_eq!(Payload::read(payload.xml()).as_ref(), Some(&payload));
         let more = less.with(&body);
         assert_eq!(
             more.find("body", ns::CLIENT).expect("found").element(),

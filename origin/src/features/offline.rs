@@ -1,0 +1,323 @@
+//! XEP-0160: Offline Messages, stamped as of XEP-0203.
+//!
+//! ```text
+//! nobody there ──▶ log ──▶ a session becomes available ──▶ flush: page by page, in order
+//!                   ▲                                        │
+//!                   └── what arrives meanwhile ◀─────────────┘ until the log is empty
+//! ```
+//!
+//! **Invariant:** while the log is not empty, no message that could be kept overtakes it: it is
+//! appended. So the order between a sender and the account holds.
+//!
+//! A page is delivered before it is removed: a crash in between repeats it, never loses it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use couplet_proto::link::id::SessionId;
+use couplet_proto::xmpp::error::{Condition, StanzaError};
+use couplet_proto::xmpp::payload::{Child, Payload};
+use couplet_proto::xmpp::{ns, time};
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+
+use super::hints;
+use crate::hooks::{
+    Answer, Ask, Asked, Ctx, Feature, Flow, Message, PresenceChange, Reply, Spec, Stage,
+};
+use crate::metrics;
+use crate::session::{AccountSlots, Available, Session};
+use crate::store::{Log, LogId, Snapshot, codec};
+
+/// What waits for the account.
+#[derive(Debug, Default)]
+pub struct PerAccount {
+    /// Entries in the log, those on their way into it included.
+    stored: u64,
+    /// Those of them that were added after the last question for a page, and may not be in it.
+    fresh: u64,
+    /// The session that is being given them.
+    flushing: Option<SessionId>,
+}
+
+/// Nothing is remembered.
+pub type PerSession = ();
+
+/// The messages, oldest first.
+const OFFLINE: Log = Log {
+    id: 1,
+    name: "offline",
+};
+
+/// The first version of the stored record.
+const RECORD: u8 = 1;
+
+/// Messages read and delivered at once.
+const PAGE: usize = 100;
+
+/// What waits for a shorter time than this, in milliseconds, was on its way while the log was
+/// flushed and is not late.
+const LATE_MS: u64 = 2_000;
+
+pub(super) static FEATURE: Feature = Feature {
+    name: "offline",
+    spec: Spec::new(
+        "XEP-0160",
+        "Best Practices for Handling Offline Messages",
+        "1.0.1",
+    ),
+    also: &[Spec::new("XEP-0203", "Delayed Delivery", "2.0")],
+    disco: &[ns::OFFLINE],
+    received: &[(Stage::Deliver, queue_up), (Stage::Absent, keep)],
+    presence: Some(changed),
+    closed: Some(closed),
+    logs: &[OFFLINE],
+    load: Some(load),
+    ..Feature::EMPTY
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Record {
+    #[prost(string, optional, tag = "1")]
+    type_: Option<String>,
+    #[prost(string, optional, tag = "2")]
+    id: Option<String>,
+    #[prost(string, tag = "3")]
+    from: String,
+    #[prost(string, tag = "4")]
+    to: String,
+    #[prost(string, optional, tag = "5")]
+    lang: Option<String>,
+    #[prost(string, optional, tag = "6")]
+    extra: Option<String>,
+    #[prost(string, tag = "7")]
+    payload: String,
+    /// Somebody was there: it only queued up.
+    #[prost(bool, tag = "8")]
+    is_live: bool,
+}
+
+// === impl Record ===
+
+impl Record {
+    fn of(stanza: &Stanza, is_live: bool) -> Self {
+        let text = |text: &str| text.to_owned();
+        Self {
+            type_: stanza.type_.attribute().map(text),
+            id: stanza.id.as_deref().map(text),
+            from: text(stanza.sender().as_str()),
+            to: text(stanza.to.as_ref().map_or("", Jid::as_str)),
+            lang: stanza.lang.as_deref().map(text),
+            extra: stanza.extra.as_deref().map(text),
+            payload: text(stanza.payload.xml()),
+            is_live,
+        }
+    }
+
+    fn read(value: &Bytes) -> Option<Self> {
+        codec::decode(RECORD, value).ok()
+    }
+
+    fn stanza(&self) -> Option<Stanza> {
+        Some(Stanza {
+            kind: Kind::Message,
+            type_: Type::from_attribute(Kind::Message, self.type_.as_deref())?,
+            id: self.id.as_deref().map(Into::into),
+            from: Some(Jid::parse(&self.from).ok()?),
+            to: Some(Jid::parse(&self.to).ok()?),
+            lang: self.lang.as_deref().map(Into::into),
+            extra: self.extra.as_deref().map(Into::into),
+            payload: Payload::read(&self.payload)?,
+        })
+    }
+}
+
+/// Behind what waits, a message waits too, although somebody is there.
+fn queue_up(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
+    if ctx.account.slots.offline.stored == 0 || !is_kept(&message.stanza) {
+        return Ok(Flow::Continue);
+    }
+    let flushing = ctx.account.slots.offline.flushing;
+    let Some(receiver) = flushing.or_else(|| newest_willing(ctx)) else {
+        return Ok(Flow::Continue);
+    };
+    let to = message.stanza.to.as_ref();
+    let named = to.and_then(|to| ctx.account.session_of(to));
+    if named.is_some_and(|named| named != receiver) {
+        // For another session that is there, none of the log is.
+        return Ok(Flow::Continue);
+    }
+    append(ctx, &message.stanza, true)?;
+    if flushing.is_none() {
+        // What waits could not be read when somebody came.
+        flush(ctx, receiver);
+    }
+    Ok(Flow::Stop)
+}
+
+/// "Process Flow": nobody is there.
+fn keep(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
+    let stanza = &message.stanza;
+    if is_kept(stanza) {
+        append(ctx, stanza, false)?;
+        return Ok(Flow::Stop);
+    }
+    // What nobody would miss disappears; a text that must not be stored is refused.
+    Ok(match stanza.payload.find("body", ns::CLIENT) {
+        Some(_) => Flow::Continue,
+        None => Flow::Stop,
+    })
+}
+
+fn append(ctx: &mut Ctx<'_>, stanza: &Stanza, is_live: bool) -> Result<(), StanzaError> {
+    let most = u64::from(ctx.shared.config.limits.offline_messages);
+    if ctx.account.slots.offline.stored >= most {
+        metrics::offline("refused");
+        let text = "too many messages wait for this account";
+        return Err(StanzaError::from(Condition::ServiceUnavailable).with_text(text));
+    }
+    let record = Record::of(stanza, is_live);
+    ctx.append(OFFLINE, codec::encode(RECORD, &record));
+    ctx.account.slots.offline.stored += 1;
+    ctx.account.slots.offline.fresh += 1;
+    metrics::offline("stored");
+    Ok(())
+}
+
+/// "Handling of Message Types", with the hints of XEP-0334.
+fn is_kept(message: &Stanza) -> bool {
+    if !matches!(message.type_, Type::Normal | Type::Chat) || hints::forbids_storing(message) {
+        return false;
+    }
+    hints::asks_for_storing(message) || message.payload.children().any(is_worth_keeping)
+}
+
+/// Not a chat state, and not what only accompanies something else.
+fn is_worth_keeping(child: Child<'_>) -> bool {
+    let accompanies = [ns::CHAT_STATES, ns::HINTS, ns::STANZA_ID, ns::DELAY];
+    !child.is("thread", ns::CLIENT) && !accompanies.iter().any(|ns| child.has_ns(ns))
+}
+
+/// A session becomes able to take messages.
+fn changed(ctx: &mut Ctx<'_>, change: &PresenceChange) {
+    let offline = &ctx.account.slots.offline;
+    let is_wanted = change.is_available && change.priority >= 0;
+    if !is_wanted || offline.stored == 0 || offline.flushing.is_some() {
+        return;
+    }
+    if let Some(session) = ctx.session_id() {
+        flush(ctx, session);
+    }
+}
+
+/// A session is gone: what it has not been given is for the next.
+fn closed(ctx: &mut Ctx<'_>) {
+    if ctx.account.slots.offline.flushing == ctx.session_id() {
+        hand_over(ctx);
+    }
+}
+
+/// Gives what waits to another session, if there is one that takes it.
+fn hand_over(ctx: &mut Ctx<'_>) {
+    ctx.account.slots.offline.flushing = None;
+    let next = newest_willing(ctx).filter(|_| ctx.account.slots.offline.stored > 0);
+    if let Some(next) = next {
+        flush(ctx, next);
+    }
+}
+
+/// Asks for the first page. It is read after everything that is on its way into the log.
+fn flush(ctx: &mut Ctx<'_>, session: SessionId) {
+    ctx.account.slots.offline.flushing = Some(session);
+    ctx.account.slots.offline.fresh = 0;
+    let caller = ctx.session_id();
+    ctx.set_session(Some(session));
+    ctx.ask(Ask::Log(OFFLINE, None, PAGE), None, page);
+    ctx.set_session(caller);
+}
+
+/// A page is there: delivers it, removes it, asks for the next.
+fn page(ctx: &mut Ctx<'_>, answer: Answer, asked: &Asked) -> Result<Reply, StanzaError> {
+    if asked.session.is_none() || ctx.account.slots.offline.flushing != asked.session {
+        // The session ended: the messages stay.
+        return Ok(Reply::Later);
+    }
+    let receiver = asked.session.filter(|session| is_willing(ctx, *session));
+    let (Some(receiver), Answer::Log(entries)) = (receiver, answer) else {
+        match receiver {
+            // The store does not answer: the next message or presence tries again.
+            Some(_) => ctx.account.slots.offline.flushing = None,
+            // It wants no messages any more.
+            None => hand_over(ctx),
+        }
+        return Ok(Reply::Later);
+    };
+    for (id, value) in &entries {
+        match Record::read(value) {
+            Some(record) => deliver(ctx, receiver, *id, &record),
+            None => tracing::error!(account = %ctx.account.jid, "an offline message is damaged"),
+        }
+    }
+    let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    let offline = &mut ctx.account.slots.offline;
+    offline.stored = match entries.is_empty() {
+        // Everything that was there before the question would be in it.
+        true => offline.fresh,
+        false => offline.stored.saturating_sub(count).max(offline.fresh),
+    };
+    if let Some((last, _)) = entries.last() {
+        ctx.truncate(OFFLINE, *last);
+    }
+    match ctx.account.slots.offline.stored {
+        0 => ctx.account.slots.offline.flushing = None,
+        _ => flush(ctx, receiver),
+    }
+    Ok(Reply::Later)
+}
+
+/// "Server Delivers Message".
+fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) {
+    let Some(mut stanza) = record.stanza() else {
+        tracing::error!(account = %ctx.account.jid, "an offline message cannot be read");
+        return;
+    };
+    if !record.is_live || ctx.now.unix.saturating_sub(id.millis) > LATE_MS {
+        let delay = Element::new("delay", ns::DELAY)
+            .attr("from", ctx.account.jid.domain())
+            .attr("stamp", time::format(id.millis))
+            .text("Offline Storage");
+        stanza.payload = stanza.payload.with(&delay);
+    }
+    metrics::offline("delivered");
+    let stanza = Arc::new(stanza);
+    let is_for_all = record.is_live && stanza.to.as_ref().is_some_and(Jid::is_bare);
+    if !is_for_all {
+        return ctx.deliver(receiver, stanza);
+    }
+    // RFC 6121 §8.5.2.1.1, as if it had not queued up.
+    let sessions: Vec<SessionId> = willing(ctx).map(|(session, _)| session.id).collect();
+    for session in sessions {
+        ctx.deliver(session, stanza.clone());
+    }
+}
+
+fn is_willing(ctx: &Ctx<'_>, session: SessionId) -> bool {
+    let session = ctx.account.session(session);
+    let presence = session.and_then(|session| session.presence.as_ref());
+    presence.is_some_and(|presence| presence.priority >= 0)
+}
+
+fn newest_willing(ctx: &Ctx<'_>) -> Option<SessionId> {
+    let newest = willing(ctx).max_by_key(|(_, presence)| presence.since);
+    newest.map(|(session, _)| session.id)
+}
+
+fn willing<'a>(ctx: &'a Ctx<'_>) -> impl Iterator<Item = (&'a Session, &'a Available)> {
+    let available = ctx.account.available();
+    available.filter(|(_, presence)| presence.priority >= 0)
+}
+
+fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), String> {
+    let log = stored.logs.iter().find(|(log, _)| *log == OFFLINE.id);
+    slots.offline.stored = log.map_or(0, |(_, entries)| *entries);
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! XEP-0054: vcard-temp.
+
+use couplet_proto::Element;
+use couplet_proto::xmpp::error::{Condition, StanzaError};
+use couplet_proto::xmpp::ns;
+
+use crate::hooks::{Answer, Ask, Asked, Ctx, Feature, Iq, Reply, Spec, Target, get, set};
+use crate::store::{Table, codec};
+
+/// Nothing is remembered: a vCard holds a picture, and is asked for rarely.
+pub type PerAccount = ();
+/// Nothing is remembered.
+pub type PerSession = ();
+
+/// One row.
+const VCARD: Table = Table {
+    id: 6,
+    name: "vcard",
+    is_resident: false,
+};
+
+/// The first version of the stored record.
+const RECORD: u8 = 1;
+
+pub(super) static FEATURE: Feature = Feature {
+    name: "vcard",
+    spec: Spec::new("XEP-0054", "vcard-temp", "1.3.0"),
+    disco: &[ns::VCARD],
+    disco_account: &[ns::VCARD],
+    iq: &[
+        (get(Target::AnyAccount, ns::VCARD, "vCard"), read),
+        (set(Target::Account, ns::VCARD, "vCard"), write),
+    ],
+    tables: &[VCARD],
+    ..Feature::EMPTY
+};
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Record {
+    #[prost(string, tag = "1")]
+    xml: String,
+}
+
+/// §3.1, §3.3: anyone may read it.
+fn read(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
+    Ok(ctx.ask(Ask::Value(VCARD, "".into()), Some(iq.stanza), found))
+}
+
+fn found(ctx: &mut Ctx<'_>, answer: Answer, asked: &Asked) -> Result<Reply, StanzaError> {
+    let Answer::Value(Some(value)) = answer else {
+        let asker = asked
+            .request
+            .as_ref()
+            .and_then(|request| request.from.as_ref());
+        let is_own = asker.is_some_and(|asker| asker.is_same_bare(&ctx.account.jid));
+        return Err(match is_own {
+            true => Condition::ItemNotFound.into(),
+            // §3.3: as if there were no such account.
+            false => Condition::ServiceUnavailable.into(),
+        });
+    };
+    let record = codec::decode::<Record>(RECORD, &value).ok();
+    let vcard = record.and_then(|record| Element::parse(&record.xml, ns::CLIENT));
+    let vcard = vcard.ok_or(Condition::InternalServerError)?;
+    Ok(Reply::Payload(vcard))
+}
+
+/// §3.2: only the owner writes it, always as a whole.
+fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
+    let xml = iq.payload.xml();
+    let most = ctx.shared.config.limits.vcard_bytes;
+    if xml.len() > usize::try_from(most).unwrap_or(usize::MAX) {
+        return Err(Condition::PolicyViolation.into());
+    }
+    let record = Record {
+        xml: xml.to_owned(),
+    };
+    ctx.put(VCARD, "", codec::encode(RECORD, &record));
+    Ok(Reply::Empty)
+}
