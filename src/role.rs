@@ -26,7 +26,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::admin::{self, Backend, Refusal};
 use crate::certificate;
-use crate::config::{self, Settings, Sources};
+use crate::config::{self, Format, Settings, Sources};
 use crate::folder;
 use crate::shutdown::{Signals, Wish};
 use crate::telemetry::{self, Logging, Metrics};
@@ -138,7 +138,7 @@ impl Server {
             "ready",
         );
         if operated.has_no_accounts().await {
-            hint(&operated.admin, address);
+            hint(&operated.admin, address, settings.log.format);
         }
         Ok(Self {
             edge,
@@ -320,8 +320,8 @@ fn raise_open_files() -> Option<u64> {
     telemetry::open_files_max()
 }
 
-/// Tells a person at a terminal what to do next.
-fn hint(admin: &Admin, address: SocketAddr) {
+/// Tells what to do next: in the log, and to a person at a terminal.
+fn hint(admin: &Admin, address: SocketAddr, format: Format) {
     let Some(domain) = admin.domains().first() else {
         return;
     };
@@ -329,13 +329,14 @@ fn hint(admin: &Admin, address: SocketAddr) {
         5290 if address.ip() == Ipv4Addr::LOCALHOST => String::new(),
         _ => format!(" --server http://{address}"),
     };
-    let program = program();
-    tracing::info!("there are no accounts yet");
-    let _ = writeln!(
-        io::stderr(),
-        "\nThere are no accounts yet. Add one from another terminal:\n\n    \
-         {program} ctl{server} account add yourname@{domain}\n"
-    );
+    let command = format!("{} ctl{server} account add yourname@{domain}", program());
+    tracing::info!(command, "there are no accounts yet");
+    if format == Format::Text {
+        let _ = writeln!(
+            io::stderr(),
+            "\nThere are no accounts yet. Add one from another terminal:\n\n    {command}\n"
+        );
+    }
 }
 
 /// This program as it was called, so that the hint can be typed as it stands.

@@ -55,7 +55,11 @@ pub(super) fn file(path: &str, text: &str, mistakes: &mut Vec<Mistake>) -> Vec<G
     let name: Arc<str> = path.into();
     let place = |offset: usize| Place::File {
         path: Arc::clone(&name),
-        line: text[..offset.min(text.len())].matches('\n').count() + 1,
+        line: 1 + text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count(),
     };
     let (table, mut errors) = DeTable::parse_recoverable(text);
     let offset = |error: &toml::de::Error| error.span().map_or(0, |span| span.start);

@@ -6,7 +6,7 @@ mod process;
 
 use std::io;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
@@ -64,7 +64,7 @@ pub(crate) fn install(log: &Log) -> Result<Logging> {
 pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
     // What a level says of a module later in the list replaces what was said of it before.
     let level = format!("{QUIET},{level}");
-    EnvFilter::builder().parse(level).context("not a level")
+    Ok(EnvFilter::builder().parse(level)?)
 }
 
 // === impl Logging ===
