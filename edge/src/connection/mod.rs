@@ -11,8 +11,8 @@
 //!                                                       (stays until the origin has been told)
 //! ```
 //!
-//! Everything that can wake the task is polled in one place, [`Connection::poll`]: its queue (frames,
-//! credit, timers, shutdown), its socket, and room in the uplink where that was full.
+//! Everything that can wake the task is polled in one place, [`Connection::poll`]: its queue
+//! (frames, credit, timers, shutdown), its socket, and room in the uplink where that was full.
 //!
 //! - [`transport`]: the bytes, plain or through TLS.
 //! - [`reader`]: socket → framer → stream → uplink.

@@ -4,9 +4,9 @@
 //! accept → place? → pace → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
 //! ```
 //!
-//! - [`tcp`]: listening sockets, and what is set on each accepted one.
+//! - `tcp`: listening sockets, and what is set on each accepted one.
 //! - [`tls`]: certificates and handshakes.
-//! - [`pace`]: how fast new connections may come from one network.
+//! - `pace`: how fast new connections may come from one network.
 //!
 //! A handshake runs in a task of its own: its state is large, and the task of a connection lives
 //! on for hours.
