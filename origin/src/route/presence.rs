@@ -67,7 +67,7 @@ pub fn ended(ctx: &mut Ctx<'_>, id: SessionId) {
     }
     let from = session.jid.clone();
     let stanza = Arc::new(Stanza::new(Kind::Presence, Type::Unavailable).from(from));
-    unavailable(ctx, &stanza);
+    leave(ctx, &stanza);
 }
 
 /// The account goes: its contacts hear that every agreement with it is over.
@@ -142,6 +142,19 @@ fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
 
 /// §4.5: a session becomes unavailable.
 fn unavailable(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    let session = ctx.session().filter(|session| session.is_available());
+    let own = session.map(|session| session.id);
+    leave(ctx, stanza);
+    if let Some(own) = own {
+        // §4.5.2: the session that leaves hears it too.
+        let mut echo = (**stanza).clone();
+        echo.to = Some(ctx.account.jid.clone());
+        ctx.deliver(own, Arc::new(echo));
+    }
+}
+
+/// §4.5.2, §4.6.3: everyone who saw the session hears that it is gone.
+fn leave(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     let Some(session) = ctx.session() else {
         return;
     };
@@ -149,13 +162,8 @@ fn unavailable(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     let mut directed: Vec<Jid> = std::mem::take(&mut session.directed).into_iter().collect();
     // The same events give the same outputs: not in the order of a hash table.
     directed.sort_unstable();
-    let own = session.id;
     if was_available {
         broadcast(ctx, stanza);
-        // §4.5.2: the session that leaves hears it too.
-        let mut echo = (**stanza).clone();
-        echo.to = Some(ctx.account.jid.clone());
-        ctx.deliver(own, Arc::new(echo));
     }
     for contact in directed {
         // §4.6.3: those who saw it otherwise have heard already.

@@ -183,8 +183,10 @@ impl Progress {
     /// This stanza has failed: none of its effects will be confirmed any more.
     pub fn finished(&mut self, number: u64) -> bool {
         let found = self.waiting.iter_mut().find(|(known, _)| *known == number);
-        if let Some((_, effects)) = found {
-            *effects = 0;
+        match found {
+            Some((_, effects)) => *effects = 0,
+            // It failed before it was handled.
+            None => self.waiting.push_back((number, 0)),
         }
         self.advance()
     }
@@ -197,7 +199,7 @@ impl Progress {
     fn advance(&mut self) -> bool {
         let before = self.taken;
         while let Some((number, 0)) = self.waiting.front() {
-            self.taken = *number;
+            self.taken = self.taken.max(*number);
             self.waiting.pop_front();
         }
         self.taken > before

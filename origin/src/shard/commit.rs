@@ -268,7 +268,10 @@ impl Shard {
                 continue;
             };
             match result {
-                Ok(()) => self.release(&mut resident, group.ticket),
+                Ok(()) => {
+                    self.release(&mut resident, group.ticket);
+                    self.leave_if_idle(place, &mut resident);
+                }
                 Err(_) => self.revoke(place, &mut resident),
             }
             self.residents.put(place, resident);

@@ -42,6 +42,12 @@ pub(crate) mod mailbox;
 
 pub mod actor;
 
+#[cfg(test)]
+pub(crate) mod rig;
+
+#[cfg(test)]
+mod tests;
+
 pub use event::Event;
 pub use output::Output;
 pub use state::Shard;

@@ -189,7 +189,7 @@ impl Shard {
         let ran = catch_unwind(AssertUnwindSafe(|| work::perform(&mut ctx, login, work)));
         if ran.is_ok() {
             self.conclude(place, resident, cause);
-            self.leave_if_idle(place, resident, now);
+            self.leave_if_idle(place, resident);
             return;
         }
         metrics::handler_panic();
@@ -232,7 +232,7 @@ impl Shard {
                         break;
                     }
                 }
-                self.leave_if_idle(place, &mut resident, now);
+                self.leave_if_idle(place, &mut resident);
             }
             Err(error) => {
                 tracing::error!(account = %jid, %error, "account cannot be read");
@@ -284,13 +284,13 @@ impl Shard {
     }
 
     /// Notes that an account may leave memory some time from now.
-    fn leave_if_idle(&mut self, place: Place, resident: &mut Resident, now: Now) {
+    pub(super) fn leave_if_idle(&mut self, place: Place, resident: &mut Resident) {
         if !resident.is_idle() || resident.is_queued {
             return;
         }
         resident.is_queued = true;
         match resident.account.exists() {
-            true => self.idle.push_back((now.mono, place)),
+            true => self.idle.push_back((resident.account.touched, place)),
             // Somebody tries addresses: what is not there must not fill the memory.
             false => self.idle.push_front((0, place)),
         }

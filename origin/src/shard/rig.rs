@@ -1,0 +1,536 @@
+//! A test's world: shards in one thread, a store in memory, edges that are lists.
+//!
+//! Nothing happens by itself: [`Rig::run`] carries events until there are none. Commits may be
+//! held back and made to fail.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::{Authenticate, Bind, Channel, Detached, Frame, ToEdge, ToOrigin};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::slot::{SLOTS, Seed, Slot};
+use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::xmpp::ns;
+use couplet_proto::xmpp::payload::Payload;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+
+use super::event::{Answered, Event, Verified};
+use super::output::Output;
+use super::state::Shard;
+use crate::auth::{Credentials, Throttle};
+use crate::clock::Now;
+use crate::config::Config;
+use crate::features::FEATURES;
+use crate::hooks::context::Shared;
+use crate::hooks::pipeline::Pipeline;
+use crate::hooks::{Answer, Ask, Feature, Flow, Message, Stage, Target, get};
+use crate::store::{self, Batch, CREDENTIALS, LogId, Snapshot, Write};
+
+/// The one edge of a rig.
+pub(crate) const EDGE: EdgeId = EdgeId(0);
+
+/// The password of every account of a rig.
+pub(crate) const PASSWORD: &str = "secret";
+
+const SEED: Seed = Seed([7; 16]);
+const EPOCH: Epoch = Epoch(3);
+
+/// Panics on what it is asked to: the poison of the tests.
+static POISON: Feature = Feature {
+    name: "poison",
+    iq: &[(get(Target::Host, "urn:test:poison", "poison"), |_, _| {
+        panic!("poisoned request")
+    })],
+    received: &[(Stage::Screen, |_, message: &mut Message| {
+        let poison = message.stanza.payload.find("poison", "urn:test:poison");
+        assert!(poison.is_none(), "poisoned message");
+        Ok(Flow::Continue)
+    })],
+    ..Feature::EMPTY
+};
+
+/// A world of shards.
+pub(crate) struct Rig {
+    shards: Vec<Shard>,
+    events: VecDeque<(usize, Event)>,
+    /// What has been stored, by bare address.
+    pub(crate) store: HashMap<Jid, Owned>,
+    pub(crate) now: Now,
+    inboxes: HashMap<ConnectionId, Inbox>,
+    connections: u64,
+    /// Whether commits and loads wait for the test.
+    pub(crate) holds_commits: bool,
+    pub(crate) holds_loads: bool,
+    commits: VecDeque<(usize, Vec<Batch>)>,
+    loads: VecDeque<(usize, Slot, Jid)>,
+}
+
+/// What the store has of one owner.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct Owned {
+    rows: BTreeMap<(u8, bool, Box<str>), Bytes>,
+    pub(crate) logs: BTreeMap<u8, BTreeMap<LogId, Bytes>>,
+}
+
+/// What an edge has heard for one connection.
+#[derive(Debug, Default)]
+struct Inbox {
+    frames: VecDeque<ToEdge>,
+    taken: u64,
+    closed: Option<StreamCondition>,
+}
+
+/// A bound client.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    pub(crate) connection: ConnectionId,
+    pub(crate) session: SessionId,
+    pub(crate) jid: Jid,
+    sent: u64,
+}
+
+// === impl Rig ===
+
+impl Rig {
+    /// So many shards, and accounts `a@x` for these names.
+    pub(crate) fn new(shards: u16, accounts: &[&str]) -> Self {
+        Self::with(shards, accounts, |_| {})
+    }
+
+    /// As [`Rig::new`], with an operator's choices.
+    pub(crate) fn with(
+        shards: u16,
+        accounts: &[&str],
+        configure: impl FnOnce(&mut Config),
+    ) -> Self {
+        let mut config = Config {
+            domains: vec!["x".to_owned()],
+            scram_iterations: 4096,
+            ..Config::default()
+        };
+        configure(&mut config);
+        let mut features = FEATURES.to_vec();
+        features.push(&POISON);
+        let shared = Arc::new(Shared {
+            domains: vec![jid("x")],
+            pipeline: Pipeline::new(&features).expect("no clash"),
+            throttle: Throttle::new(1000, 1000),
+            started_unix: 1_000_000,
+            config,
+        });
+        let epochs: Arc<[Option<Epoch>]> = vec![Some(EPOCH); usize::from(SLOTS)].into();
+        let shard = |id| {
+            Shard::new(
+                id,
+                shards,
+                SEED,
+                epochs.clone(),
+                shared.clone(),
+                [id as u8; 32],
+            )
+        };
+        let mut rig = Self {
+            shards: (0..shards).map(shard).collect(),
+            events: VecDeque::new(),
+            store: HashMap::new(),
+            now: Now {
+                mono: 1000,
+                unix: 1_000_000_000,
+            },
+            inboxes: HashMap::new(),
+            connections: 0,
+            holds_commits: false,
+            holds_loads: false,
+            commits: VecDeque::new(),
+            loads: VecDeque::new(),
+        };
+        for account in accounts {
+            let key = (CREDENTIALS.id, true, "".into());
+            let owned = rig.store.entry(jid(account)).or_default();
+            owned.rows.insert(key, credentials().encode());
+        }
+        rig
+    }
+
+    /// Logs in with PLAIN and binds.
+    pub(crate) fn login(&mut self, full: &str) -> Client {
+        self.try_login(full)
+            .expect("the account and resource are there")
+    }
+
+    /// As [`Rig::login`]; the refusal, if there is one.
+    pub(crate) fn try_login(&mut self, full: &str) -> Result<Client, ToEdge> {
+        let full = jid(full);
+        let account = full.to_bare();
+        let connection = self.connection();
+        let initial = format!("\0{}\0{PASSWORD}", account.local().unwrap_or_default());
+        let request = authenticate(&account, "PLAIN", initial.into_bytes());
+        self.up(&account, ToOrigin::Authenticate(connection, request));
+        let token = match self.next_frame(connection) {
+            ToEdge::Authenticated { token, .. } => token,
+            refused => return Err(refused),
+        };
+        let bind = Bind {
+            account: account.clone(),
+            resource: full.resource().map(Into::into),
+            token,
+            peer: None,
+        };
+        self.up(&account, ToOrigin::Bind(connection, Box::new(bind)));
+        match self.next_frame(connection) {
+            ToEdge::Bound { session, jid, .. } => Ok(Client {
+                connection,
+                session,
+                jid,
+                sent: 0,
+            }),
+            refused => Err(refused),
+        }
+    }
+
+    /// Logs in and sends initial presence; what that brings is thrown away.
+    pub(crate) fn online(&mut self, full: &str) -> Client {
+        let mut client = self.login(full);
+        self.send(&mut client, "<presence/>");
+        self.received(&client);
+        client
+    }
+
+    /// A client sends a stanza, and everything that follows happens.
+    pub(crate) fn send(&mut self, client: &mut Client, xml: &str) {
+        self.push(client, xml);
+        self.run();
+    }
+
+    /// A client sends a stanza; nothing happens yet.
+    pub(crate) fn push(&mut self, client: &mut Client, xml: &str) {
+        client.sent += 1;
+        let frame = ToOrigin::Stanza {
+            session: client.session,
+            number: client.sent,
+            stanza: Arc::new(stanza(xml)),
+        };
+        let account = client.jid.to_bare();
+        self.push_frame(&account, EPOCH, frame);
+    }
+
+    /// A client's connection is gone.
+    pub(crate) fn detach(&mut self, client: &Client) {
+        let frame = ToOrigin::Detach {
+            session: client.session,
+            reason: Detached::Closed,
+        };
+        self.up(&client.jid.to_bare(), frame);
+    }
+
+    /// A frame for an account's slot, and everything that follows.
+    pub(crate) fn up(&mut self, account: &Jid, frame: ToOrigin) {
+        self.up_at(account, EPOCH, frame);
+    }
+
+    /// As [`Rig::up`], at another epoch.
+    pub(crate) fn up_at(&mut self, account: &Jid, epoch: Epoch, frame: ToOrigin) {
+        self.push_frame(account, epoch, frame);
+        self.run();
+    }
+
+    /// A connection nobody has used.
+    pub(crate) fn connection(&mut self) -> ConnectionId {
+        self.connections += 1;
+        ConnectionId(self.connections)
+    }
+
+    /// The stanzas a client has received since the last call.
+    pub(crate) fn received(&mut self, client: &Client) -> Vec<String> {
+        let inbox = self.inboxes.entry(client.connection).or_default();
+        let frames = inbox.frames.drain(..);
+        let stanzas = frames.filter_map(|frame| match frame {
+            ToEdge::Deliver { stanza, .. } => Some(stanza.to_string()),
+            _ => None,
+        });
+        stanzas.collect()
+    }
+
+    /// The next frame for a connection.
+    pub(crate) fn next_frame(&mut self, connection: ConnectionId) -> ToEdge {
+        let inbox = self.inboxes.entry(connection).or_default();
+        inbox.frames.pop_front().expect("an answer")
+    }
+
+    /// Up to which of its stanzas a client knows that all has taken effect.
+    pub(crate) fn taken(&self, client: &Client) -> u64 {
+        self.inboxes
+            .get(&client.connection)
+            .map_or(0, |inbox| inbox.taken)
+    }
+
+    /// How the server has ended a client's stream.
+    pub(crate) fn closed(&self, client: &Client) -> Option<StreamCondition> {
+        self.inboxes.get(&client.connection)?.closed
+    }
+
+    /// Time passes, and every shard's tick with it.
+    pub(crate) fn tick(&mut self, millis: u64) {
+        self.now.mono += millis;
+        self.now.unix += millis;
+        for shard in 0..self.shards.len() {
+            self.events.push_back((shard, Event::Tick));
+        }
+        self.run();
+    }
+
+    /// How many accounts are in memory.
+    pub(crate) fn residents(&self) -> usize {
+        self.shards.iter().map(Shard::resident_count).sum()
+    }
+
+    /// Ends the oldest commit that is held back.
+    pub(crate) fn commit(&mut self, succeeds: bool) {
+        let (shard, batches) = self.commits.pop_front().expect("a commit is held back");
+        self.end_commit(shard, batches, succeeds);
+        self.run();
+    }
+
+    /// Whether a commit is held back.
+    pub(crate) fn is_committing(&self) -> bool {
+        !self.commits.is_empty()
+    }
+
+    /// Ends every load that is held back.
+    pub(crate) fn load(&mut self) {
+        self.holds_loads = false;
+        for (shard, _, owner) in std::mem::take(&mut self.loads) {
+            self.end_load(shard, owner);
+        }
+        self.run();
+    }
+
+    /// Everything that can happen, happens.
+    pub(crate) fn run(&mut self) {
+        loop {
+            while let Some((shard, event)) = self.events.pop_front() {
+                self.shards[shard].step(event, self.now);
+                self.shards[shard].flush();
+                let outputs = std::mem::take(self.shards[shard].outputs());
+                for output in outputs {
+                    self.carry_out(shard, output);
+                }
+            }
+            // What a step released within a shard may have to be flushed once more.
+            for shard in 0..self.shards.len() {
+                self.shards[shard].flush();
+                let outputs = std::mem::take(self.shards[shard].outputs());
+                for output in outputs {
+                    self.carry_out(shard, output);
+                }
+            }
+            if self.events.is_empty() {
+                return;
+            }
+        }
+    }
+
+    fn push_frame(&mut self, account: &Jid, epoch: Epoch, body: ToOrigin) {
+        let slot = Slot::of(SEED, account);
+        let frame = Frame { slot, epoch, body };
+        let shard = self.shard_of(slot);
+        self.events.push_back((shard, Event::FromEdge(EDGE, frame)));
+    }
+
+    fn shard_of(&self, slot: Slot) -> usize {
+        slot.index() % self.shards.len()
+    }
+
+    fn carry_out(&mut self, shard: usize, output: Output) {
+        match output {
+            Output::ToEdge(_, frame) => self.hear(frame.body),
+            Output::Route(slot, routed) => {
+                let to = self.shard_of(slot);
+                self.events.push_back((to, Event::Routed(routed)));
+            }
+            Output::Settle(receipt) => {
+                let settled = Event::Settled(vec![(receipt.session, receipt.number)]);
+                self.events.push_back((usize::from(receipt.shard), settled));
+            }
+            Output::Load(slot, owner) => match self.holds_loads {
+                true => self.loads.push_back((shard, slot, owner)),
+                false => self.end_load(shard, owner),
+            },
+            Output::Ask(_, owner, ask, asked, then) => {
+                let answer = Ok(self.answer(&owner, ask));
+                let answered = Box::new(Answered {
+                    answer,
+                    asked,
+                    then,
+                });
+                self.events
+                    .push_back((shard, Event::Answered(owner, answered)));
+            }
+            Output::Verify(owner, edge, connection, check) => {
+                let verified = Box::new(Verified {
+                    edge,
+                    connection,
+                    step: check.run(),
+                });
+                self.events
+                    .push_back((shard, Event::Verified(owner, verified)));
+            }
+            Output::Commit(batches) => match self.holds_commits {
+                true => self.commits.push_back((shard, batches)),
+                false => self.end_commit(shard, batches, true),
+            },
+            Output::Reply(answering) => drop(answering.reply.send(answering.result)),
+            Output::Fenced(_) | Output::Finish(_) => {}
+        }
+    }
+
+    fn hear(&mut self, frame: ToEdge) {
+        let connection = match &frame {
+            ToEdge::Deliver { connections, .. } => {
+                for connection in connections {
+                    let inbox = self.inboxes.entry(*connection).or_default();
+                    assert!(inbox.closed.is_none(), "a stanza after the end: {frame:?}");
+                    inbox.frames.push_back(frame.clone());
+                }
+                return;
+            }
+            ToEdge::Taken { connection, number } => {
+                let inbox = self.inboxes.entry(*connection).or_default();
+                assert!(inbox.taken < *number, "progress goes forward");
+                inbox.taken = *number;
+                return;
+            }
+            ToEdge::Close {
+                connection,
+                condition,
+                ..
+            } => {
+                self.inboxes.entry(*connection).or_default().closed = Some(*condition);
+                return;
+            }
+            ToEdge::Challenge { connection, .. }
+            | ToEdge::Authenticated { connection, .. }
+            | ToEdge::Refused { connection, .. }
+            | ToEdge::Registered { connection, .. }
+            | ToEdge::Bound { connection, .. }
+            | ToEdge::BindRefused { connection, .. } => *connection,
+        };
+        self.inboxes
+            .entry(connection)
+            .or_default()
+            .frames
+            .push_back(frame);
+    }
+
+    fn end_load(&mut self, shard: usize, owner: Jid) {
+        let owned = self.store.get(&owner).cloned().unwrap_or_default();
+        let rows = owned
+            .rows
+            .iter()
+            .filter(|((_, is_resident, _), _)| *is_resident);
+        let rows = rows.map(|((table, _, key), value)| (*table, key.clone(), value.clone()));
+        let logs = owned.logs.iter().filter(|(_, entries)| !entries.is_empty());
+        let snapshot = Snapshot {
+            rows: rows.collect(),
+            logs: logs
+                .map(|(log, entries)| (*log, entries.len() as u64))
+                .collect(),
+        };
+        self.events
+            .push_back((shard, Event::Loaded(owner, Ok(snapshot))));
+    }
+
+    fn end_commit(&mut self, shard: usize, batches: Vec<Batch>, succeeds: bool) {
+        let result = match succeeds {
+            true => {
+                let writes = batches.into_iter().flat_map(|batch| batch.writes);
+                writes.for_each(|(owner, write)| self.apply(owner, write));
+                Ok(())
+            }
+            false => Err(store::Error::Unavailable("as the test wants".to_owned())),
+        };
+        self.events.push_back((shard, Event::Committed(result)));
+    }
+
+    fn apply(&mut self, owner: Jid, write: Write) {
+        let owned = self.store.entry(owner).or_default();
+        match write {
+            Write::Put { table, key, value } => {
+                owned.rows.insert((table.id, table.is_resident, key), value);
+            }
+            Write::Delete { table, key } => {
+                owned.rows.remove(&(table.id, table.is_resident, key));
+            }
+            Write::Append { log, id, value } => {
+                owned.logs.entry(log.id).or_default().insert(id, value);
+            }
+            Write::Truncate { log, through } => {
+                let entries = owned.logs.entry(log.id).or_default();
+                entries.retain(|id, _| *id > through);
+            }
+            Write::Erase => *owned = Owned::default(),
+        }
+    }
+
+    fn answer(&self, owner: &Jid, ask: Ask) -> Answer {
+        let owned = self.store.get(owner).cloned().unwrap_or_default();
+        match ask {
+            Ask::Value(table, key) => {
+                let value = owned.rows.get(&(table.id, table.is_resident, key));
+                Answer::Value(value.cloned())
+            }
+            Ask::Log(log, after, max) => {
+                let entries = owned.logs.get(&log.id).cloned().unwrap_or_default();
+                let later = entries.into_iter().filter(|(id, _)| Some(*id) > after);
+                Answer::Log(later.take(max).collect())
+            }
+            Ask::Derive(password) => {
+                let derived = Credentials::derive(&password.0, 4096, [1; 16], [2; 16]);
+                Answer::Derived(derived.ok().map(Box::new))
+            }
+        }
+    }
+}
+
+/// An address.
+pub(crate) fn jid(text: &str) -> Jid {
+    Jid::parse(text).expect("a valid address")
+}
+
+/// A request to authenticate over TLS without channel binding.
+pub(crate) fn authenticate(account: &Jid, mechanism: &str, initial: Vec<u8>) -> Box<Authenticate> {
+    Box::new(Authenticate {
+        account: account.clone(),
+        mechanism: mechanism.into(),
+        initial: initial.into(),
+        channel: Channel {
+            is_encrypted: true,
+            bindings: Vec::new(),
+            peer: None,
+            offered: vec!["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"],
+        },
+    })
+}
+
+/// What the edge would make of a client's words.
+fn stanza(xml: &str) -> Stanza {
+    let element = Element::parse(xml, ns::CLIENT).expect("canonical");
+    let kind = Kind::from_name(element.name()).expect("a stanza");
+    let type_ = Type::from_attribute(kind, element.get("type")).expect("a type");
+    let mut stanza = Stanza::new(kind, type_);
+    stanza.id = element.get("id").map(Into::into);
+    stanza.to = element.get("to").map(jid);
+    stanza.payload = Payload::from_elements(element.children());
+    stanza
+}
+
+/// Derived once: it takes milliseconds.
+fn credentials() -> &'static Credentials {
+    static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
+    CREDENTIALS.get_or_init(|| {
+        Credentials::derive(PASSWORD, 4096, [3; 16], [4; 16]).expect("a fit password")
+    })
+}
