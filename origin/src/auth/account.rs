@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use couplet_proto::Jid;
 use prost::Message;
 use sha1::Sha1;
@@ -15,6 +15,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::hash::{self, Hash};
+use crate::store::codec::{self, Damaged};
 
 /// Bytes of a salt we make.
 pub const SALT_BYTES: usize = 16;
@@ -43,10 +44,16 @@ pub struct Credentials {
 #[error("the password is empty, too long or holds characters that may not be in one")]
 pub struct BadPassword;
 
-/// The stored record cannot be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stored credentials cannot be read")]
-pub struct Unreadable;
+/// The stored record cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unreadable {
+    /// It is no record of this version.
+    #[error(transparent)]
+    Damaged(#[from] Damaged),
+    /// It is one, but no password can have led to it.
+    #[error("keys that cannot be keys")]
+    Unsound,
+}
 
 /// What SCRAM with one hash needs to know (RFC 5802 §3).
 #[derive(Clone, PartialEq, Eq)]
@@ -112,23 +119,15 @@ impl Credentials {
             scram_sha_1: Some(self.scram_sha_1.to_record()),
             scram_sha_256: Some(self.scram_sha_256.to_record()),
         };
-        let mut bytes = BytesMut::with_capacity(1 + record.encoded_len());
-        bytes.put_u8(VERSION);
-        record
-            .encode(&mut bytes)
-            .expect("a growing buffer has room");
-        bytes.freeze()
+        codec::encode(VERSION, &record)
     }
 
     /// From what is stored.
     ///
     /// # Errors
     /// [`Unreadable`] when it is damaged or of a version this does not know.
-    pub fn decode(stored: &[u8]) -> Result<Self, Unreadable> {
-        let Some((&VERSION, record)) = stored.split_first() else {
-            return Err(Unreadable);
-        };
-        let record = Record::decode(record).map_err(|_| Unreadable)?;
+    pub fn decode(stored: &Bytes) -> Result<Self, Unreadable> {
+        let record: Record = codec::decode(VERSION, stored)?;
         Ok(Self {
             scram_sha_1: Keys::from_record::<Sha1>(record.scram_sha_1)?,
             scram_sha_256: Keys::from_record::<Sha256>(record.scram_sha_256)?,
@@ -152,7 +151,7 @@ impl fmt::Debug for Credentials {
 // === impl Keys ===
 
 impl Keys {
-    fn derive<H: Hash>(prepared: &str, salt: &[u8], iterations: u32) -> Self {
+    pub(super) fn derive<H: Hash>(prepared: &str, salt: &[u8], iterations: u32) -> Self {
         let salted = hash::salted::<H>(prepared, salt, iterations);
         let client_key = hash::hmac::<H>(&salted, &[b"Client Key"]);
         Self {
@@ -195,13 +194,13 @@ impl Keys {
     }
 
     fn from_record<H: Hash>(record: Option<KeysRecord>) -> Result<Self, Unreadable> {
-        let record = record.ok_or(Unreadable)?;
+        let record = record.ok_or(Unreadable::Unsound)?;
         let is_sound = !record.salt.is_empty()
             && (1..=ITERATIONS_MAX).contains(&record.iterations)
             && record.stored_key.len() == H::BYTES
             && record.server_key.len() == H::BYTES;
         if !is_sound {
-            return Err(Unreadable);
+            return Err(Unreadable::Unsound);
         }
         Ok(Self {
             salt: record.salt.into(),
@@ -228,4 +227,50 @@ pub(super) fn prepare(password: &str) -> Result<Cow<'_, str>, BadPassword> {
         return Err(BadPassword);
     }
     Ok(prepared)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn derive(password: &str, iterations: u32) -> Result<Credentials, BadPassword> {
+        Credentials::derive(password, iterations, [1; SALT_BYTES], [2; SALT_BYTES])
+    }
+
+    #[test]
+    fn credentials_survive_the_store_and_damage_is_told() {
+        let known = derive("pencil", ITERATIONS_MIN).expect("a password");
+        let stored = known.encode();
+        assert_eq!(Credentials::decode(&stored).as_ref(), Ok(&known));
+        for end in 0..stored.len() {
+            assert!(Credentials::decode(&stored.slice(..end)).is_err());
+        }
+        let mut newer = stored.to_vec();
+        newer[0] += 1;
+        assert!(Credentials::decode(&newer.into()).is_err());
+        assert_eq!(format!("{known:?}"), "Credentials");
+    }
+
+    #[test]
+    fn passwords_that_cannot_be_are_refused() {
+        let long = "a".repeat(PASSWORD_BYTES_MAX + 1);
+        for password in ["", "\u{ad}", "a\u{7}", "a\u{0}b", "\u{5d0}a", &long] {
+            assert_eq!(
+                derive(password, ITERATIONS_MIN),
+                Err(BadPassword),
+                "{password:?}"
+            );
+        }
+        assert_eq!(derive("pencil", 1), derive("pencil", ITERATIONS_MIN));
+    }
+
+    proptest! {
+        #[test]
+        fn no_stored_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
+            let versioned = [&[VERSION][..], &bytes].concat();
+            prop_assert!(Credentials::decode(&versioned.into()).is_err());
+        }
+    }
 }

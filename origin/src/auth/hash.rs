@@ -6,7 +6,7 @@ use sha1::Sha1;
 use sha2::Sha256;
 
 /// A hash with a SCRAM mechanism of its own.
-pub trait Hash: EagerHash + Digest {
+pub(super) trait Hash: EagerHash + Digest {
     /// As in the mechanism's name.
     const NAME: &'static str;
 

@@ -30,6 +30,8 @@ pub mod throttle;
 #[cfg(test)]
 mod tests;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::link::frame::Authenticate;
@@ -85,6 +87,7 @@ pub struct Context<'a> {
     /// or a salt that changes with a restart gives such accounts away.
     pub fake_salt_key: &'a [u8; 32],
     /// How many rounds new passwords get, and what accounts that do not exist pretend to have.
+    /// Changing it tells accounts from before apart until their passwords are set again.
     pub iterations: u32,
 }
 
@@ -104,7 +107,7 @@ struct Refusal {
 // === impl Exchange ===
 
 impl Exchange {
-    /// Starts an exchange. `credentials` is `None` when there is no such account; `nonce` is
+    /// Starts an exchange for `request.account`. `credentials` is `None` when there is no such account; `nonce` is
     /// random and used once.
     pub fn start(
         request: &Authenticate,
@@ -135,16 +138,17 @@ impl Exchange {
             Some(base) => (base, true),
             None => (mechanism, false),
         };
+        let nonce = BASE64.encode(nonce);
         match base {
             "SCRAM-SHA-1" => {
                 let keys = known_or_fake::<Sha1>(request, credentials, context);
-                let (scram, challenge) = Scram::start(request, keys, wants_binding, nonce)?;
+                let (scram, challenge) = Scram::start(request, keys, wants_binding, &nonce)?;
                 let running = Running::Sha1(Box::new(scram));
                 Ok((Some(Self(running)), Step::Challenge(challenge)))
             }
             "SCRAM-SHA-256" => {
                 let keys = known_or_fake::<Sha256>(request, credentials, context);
-                let (scram, challenge) = Scram::start(request, keys, wants_binding, nonce)?;
+                let (scram, challenge) = Scram::start(request, keys, wants_binding, &nonce)?;
                 let running = Running::Sha256(Box::new(scram));
                 Ok((Some(Self(running)), Step::Challenge(challenge)))
             }
@@ -237,7 +241,8 @@ fn known_or_fake<H: Hash>(
 }
 
 /// Whether the authentication identity in a message is the account the exchange is for
-/// (RFC 6120 §6.3.8: the local part; some clients send the bare address).
+/// (RFC 6120 §6.3.8: the local part; some clients send the bare address). If not, the exchange
+/// goes on as for an account that does not exist.
 fn names_account(account: &Jid, name: &str) -> bool {
     let as_local = Jid::from_parts(Some(name), account.domain(), None);
     let as_address = || Jid::parse(name).ok().filter(Jid::is_bare);

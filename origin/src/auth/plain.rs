@@ -60,9 +60,7 @@ pub(super) fn start(
         return Err(Refusal::malformed("an empty field"));
     }
     check_authzid(&request.account, Some(authzid).filter(|id| !id.is_empty()))?;
-    if !names_account(&request.account, authcid) {
-        return Err(Refusal::NOT_AUTHORIZED);
-    }
+    let is_known = names_account(&request.account, authcid) & is_known;
     // What no account can have as its password needs no comparison, whoever is asked for.
     let password = prepare(password).map_err(|_| Refusal::NOT_AUTHORIZED)?;
     Ok(PlainCheck {

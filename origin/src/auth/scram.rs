@@ -20,7 +20,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::account::Keys;
 use super::hash::{self, Hash};
-use super::{NONCE_BYTES, Refusal, check_authzid, names_account};
+use super::{Refusal, check_authzid, names_account};
 
 /// Clients send 16 to 64; a nonce is repeated in three messages.
 const CLIENT_NONCE_BYTES_MAX: usize = 256;
@@ -73,20 +73,18 @@ struct ClientFinal<'a> {
 // === impl Scram ===
 
 impl<H: Hash> Scram<H> {
-    /// Reads client-first and makes server-first.
+    /// Reads client-first and makes server-first. `nonce` is our part: printable, no comma.
     pub(super) fn start(
         request: &Authenticate,
         (keys, is_known): (Keys, bool),
         wants_binding: bool,
-        nonce: [u8; NONCE_BYTES],
+        nonce: &str,
     ) -> Result<(Self, Bytes), Refusal> {
         let first = ClientFirst::parse(&request.initial)?;
         let data = binding_data(&first.flag, &request.channel, wants_binding)?;
         check_authzid(&request.account, first.authzid.as_deref())?;
-        if !names_account(&request.account, &first.name) {
-            return Err(Refusal::NOT_AUTHORIZED);
-        }
-        let nonce = format!("{}{}", first.nonce, BASE64.encode(nonce));
+        let is_known = names_account(&request.account, &first.name) & is_known;
+        let nonce = format!("{}{nonce}", first.nonce);
         let salt = BASE64.encode(&keys.salt);
         let challenge = format!("r={nonce},s={salt},i={}", keys.iterations);
         let mut transcript = String::with_capacity(first.bare.len() + challenge.len() + 2);

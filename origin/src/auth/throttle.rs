@@ -221,3 +221,136 @@ fn refusal() -> Step {
         text: Some("too many failures, try again later"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_000_000;
+
+    fn failure() -> Step {
+        Step::Failure {
+            condition: SaslCondition::NotAuthorized,
+            text: None,
+        }
+    }
+
+    fn success() -> Step {
+        Step::Success { data: None }
+    }
+
+    fn is_kept_back(step: &Step) -> bool {
+        matches!(step, Step::Failure { condition, .. }
+            if *condition == SaslCondition::TemporaryAuthFailure)
+    }
+
+    fn account(number: u32) -> Jid {
+        Jid::parse(&format!("user{number}@localhost")).expect("an address")
+    }
+
+    fn peer(text: &str) -> Option<IpAddr> {
+        Some(text.parse().expect("an IP address"))
+    }
+
+    #[test]
+    fn the_sixth_guess_is_refused_and_the_owner_is_not() {
+        let throttle = Throttle::new(5, 0);
+        let (guesser, owner) = (peer("192.0.2.1"), peer("192.0.2.2"));
+        let account = account(1);
+        for _ in 0..5 {
+            assert!(throttle.admit(&account, guesser, NOW).is_ok());
+            assert!(!is_kept_back(&throttle.judge(
+                &account,
+                guesser,
+                failure(),
+                NOW
+            )));
+        }
+        assert!(throttle.admit(&account, guesser, NOW).is_err());
+        // Exchanges that had been admitted learn nothing any more.
+        assert!(is_kept_back(&throttle.judge(
+            &account,
+            guesser,
+            success(),
+            NOW
+        )));
+        assert!(throttle.admit(&account, owner, NOW).is_ok());
+        assert!(!is_kept_back(&throttle.judge(
+            &account,
+            owner,
+            success(),
+            NOW
+        )));
+        // A fifth of a minute for one more guess, a minute for all.
+        assert!(throttle.admit(&account, guesser, NOW + 11_999).is_err());
+        assert!(throttle.admit(&account, guesser, NOW + 12_000).is_ok());
+        let _ = throttle.judge(&account, guesser, failure(), NOW + 12_000);
+        assert!(throttle.admit(&account, guesser, NOW + 12_000).is_err());
+        assert!(throttle.admit(&account, guesser, NOW + 80_000).is_ok());
+    }
+
+    #[test]
+    fn only_wrong_answers_count() {
+        let throttle = Throttle::new(1, 0);
+        let malformed = || Step::Failure {
+            condition: SaslCondition::MalformedRequest,
+            text: None,
+        };
+        for step in [success, malformed, || Step::Challenge("x".into())] {
+            let step = throttle.judge(&account(1), None, step(), NOW);
+            assert!(!is_kept_back(&step));
+        }
+        assert!(throttle.admit(&account(1), None, NOW).is_ok());
+        let _ = throttle.judge(&account(1), None, failure(), NOW);
+        assert!(throttle.admit(&account(1), None, NOW).is_err());
+    }
+
+    #[test]
+    fn one_address_cannot_try_every_account() {
+        let throttle = Throttle::new(5, 0);
+        let tries = |peer| {
+            (0..200)
+                .filter(|number| {
+                    let step = throttle.judge(&account(*number), peer, failure(), NOW);
+                    !is_kept_back(&step)
+                })
+                .count()
+        };
+        assert_eq!(tries(peer("192.0.2.1")), 50);
+        assert_eq!(tries(peer("::ffff:192.0.2.1")), 0);
+        assert_eq!(tries(peer("2001:db8::1")), 50);
+        assert_eq!(tries(peer("2001:db8::ffff:1")), 0);
+        assert_eq!(tries(peer("127.0.0.1")), 200);
+    }
+
+    #[test]
+    fn registrations_are_counted_by_address() {
+        let throttle = Throttle::new(5, 2);
+        let (one, two) = (peer("192.0.2.1"), peer("192.0.2.2"));
+        assert!(throttle.admit_registration(one, NOW));
+        assert!(throttle.admit_registration(one, NOW));
+        assert!(!throttle.admit_registration(one, NOW));
+        assert!(throttle.admit_registration(two, NOW));
+        assert!(throttle.admit_registration(one, NOW + HOUR_MILLIS / 2));
+        assert!(!Throttle::new(5, 0).admit_registration(one, NOW));
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut count = Count::new(1, MINUTE_MILLIS);
+        for key in 0..200_000 {
+            count.add(key, NOW);
+        }
+        assert!(count.young.len() <= MARKS_MAX && count.old.len() <= MARKS_MAX);
+        assert!(count.is_over(199_999, NOW));
+    }
+
+    #[test]
+    fn zero_failures_sets_no_limit() {
+        let throttle = Throttle::new(0, 0);
+        for _ in 0..100 {
+            let _ = throttle.judge(&account(1), peer("192.0.2.1"), failure(), NOW);
+        }
+        assert!(throttle.admit(&account(1), peer("192.0.2.1"), NOW).is_ok());
+    }
+}
