@@ -49,18 +49,6 @@ const ELSEWHERE: &[Specification] = &[
     ),
     xep("XEP-0082", "XMPP Date and Time Profiles", "1.1.1", ""),
     xep(
-        "XEP-0085",
-        "Chat State Notifications",
-        "2.1",
-        "passed on, never stored",
-    ),
-    xep(
-        "XEP-0184",
-        "Message Delivery Receipts",
-        "1.4.0",
-        "passed on",
-    ),
-    xep(
         "XEP-0205",
         "Best Practices to Discourage Denial of Service Attacks",
         "1.0.2",
