@@ -51,6 +51,8 @@ pub enum Effect {
     Opened(SessionId),
     /// A session of this account is gone for good.
     Ended(SessionId),
+    /// A session of this account changes its presence too fast: it is looked at every second.
+    Paced(SessionId),
     /// An operator's request has taken effect.
     Reply(crate::admin::Answering),
 }

@@ -18,7 +18,7 @@ use couplet_proto::{Jid, Stanza};
 use super::presence;
 use crate::hooks::Ctx;
 use crate::hooks::context::Effect;
-use crate::session::{Progress, Session, SessionSlots};
+use crate::session::{Pace, Progress, Session, SessionSlots};
 use crate::store::Write;
 
 /// A resource is bound: `jid` is its full address, chosen by [`crate::session::resource`].
@@ -36,6 +36,7 @@ pub fn open(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, jid: Jid,
         edge,
         connection,
         presence: None,
+        pace: Pace::default(),
         directed: Default::default(),
         bound: ctx.now.mono,
         progress: Progress::default(),

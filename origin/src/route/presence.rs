@@ -21,8 +21,7 @@ const DIRECTED_MAX: usize = 5000;
 pub fn sent(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     let is_directed = stanza.to.is_some();
     match stanza.type_ {
-        Type::Available if !is_directed => available(ctx, stanza),
-        Type::Unavailable if !is_directed => unavailable(ctx, &stanza),
+        Type::Available | Type::Unavailable if !is_directed => broadcast_soon(ctx, stanza),
         Type::Available | Type::Unavailable => directed(ctx, stanza),
         Type::Subscribe | Type::Subscribed | Type::Unsubscribe | Type::Unsubscribed => {
             match is_directed {
@@ -33,6 +32,15 @@ pub fn sent(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
         // §4.3: probes are for servers; a client's is passed on and answered like one.
         _ if is_directed => ctx.effect(Effect::Route(stanza, 0)),
         _ => {}
+    }
+}
+
+/// A second has passed for a session whose presence changed too fast.
+pub fn catch_up(ctx: &mut Ctx<'_>, id: SessionId) {
+    ctx.set_session(Some(id));
+    let waiting = ctx.session().and_then(|known| known.pace.waiting.take());
+    if let Some(stanza) = waiting {
+        broadcast_soon(ctx, stanza);
     }
 }
 
@@ -116,11 +124,35 @@ pub fn deliver_to_available(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     }
 }
 
-/// §4.2, §4.4: a session becomes available or changes its presence.
-fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
-    let Some(priority) = priority_of(&stanza) else {
+/// Broadcasts a presence, or keeps it while the session changes its presence too fast: then only
+/// the latest counts.
+fn broadcast_soon(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
+    let is_unavailable = stanza.type_ == Type::Unavailable;
+    let Some(priority) = priority_of(&stanza).or(is_unavailable.then_some(0)) else {
         return refuse(ctx, &stanza, Condition::BadRequest);
     };
+    let now = ctx.now.mono;
+    let Some(session) = ctx.session() else {
+        return;
+    };
+    let pace = &mut session.pace;
+    if pace.waiting.is_some() {
+        pace.waiting = Some(stanza);
+        return;
+    }
+    if !pace.admit(now) {
+        pace.waiting = Some(stanza);
+        let paced = Effect::Paced(session.id);
+        return ctx.effect(paced);
+    }
+    match is_unavailable {
+        true => unavailable(ctx, &stanza),
+        false => available(ctx, stanza, priority),
+    }
+}
+
+/// §4.2, §4.4: a session becomes available or changes its presence.
+fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, priority: i8) {
     let now = ctx.now.mono;
     let Some(session) = ctx.session() else {
         return;

@@ -50,6 +50,8 @@ pub struct Session {
     pub connection: ConnectionId,
     /// The presence it last broadcast; `None` while it is unavailable.
     pub presence: Option<Available>,
+    /// How fast it may change its presence.
+    pub pace: Pace,
     /// To whom it has sent available presence directly, beyond its broadcast (RFC 6121 §4.6).
     pub directed: HashSet<Jid, FixedState>,
     /// When it was bound, in monotonic milliseconds.
@@ -70,6 +72,20 @@ pub struct Available {
     /// When it became available, in monotonic milliseconds: ties of priority go to the newest.
     pub since: u64,
 }
+
+/// How fast a session may change its presence: each change goes to every contact.
+#[derive(Debug, Default)]
+pub struct Pace {
+    /// Changes of late; one is forgotten every second.
+    recent: u32,
+    /// Up to when they have been forgotten, in monotonic milliseconds.
+    since: u64,
+    /// The latest presence, while it comes too soon.
+    pub waiting: Option<Arc<Stanza>>,
+}
+
+/// Changes of presence that a session may make at once; after that one a second.
+const PRESENCE_BURST: u32 = 20;
 
 /// Which of a session's stanzas have taken effect: they do so out of order, the edge is told in
 /// order.
@@ -161,6 +177,21 @@ impl Session {
     }
 }
 
+// === impl Pace ===
+
+impl Pace {
+    /// Whether a change may be made now; it counts if so.
+    pub fn admit(&mut self, now: u64) -> bool {
+        let forgotten = now.saturating_sub(self.since) / 1000;
+        self.since += forgotten * 1000;
+        let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
+        self.recent = self.recent.saturating_sub(forgotten);
+        let is_admitted = self.recent < PRESENCE_BURST;
+        self.recent += u32::from(is_admitted);
+        is_admitted
+    }
+}
+
 // === impl Progress ===
 
 impl Progress {
@@ -222,6 +253,15 @@ mod tests {
         assert!(!progress.settled(9));
         assert!(progress.settled(3));
         assert_eq!(progress.taken(), 3);
+    }
+
+    #[test]
+    fn presence_may_change_in_a_burst_then_once_a_second() {
+        let mut pace = Pace::default();
+        let at_once = (0..100).filter(|_| pace.admit(5_500)).count();
+        assert_eq!(at_once, 20);
+        let later = (5_500..15_500).step_by(100).filter(|now| pace.admit(*now));
+        assert_eq!(later.count(), 10);
     }
 
     #[test]

@@ -136,6 +136,10 @@ impl Shard {
                     self.sessions.remove(&session);
                     continue;
                 }
+                Effect::Paced(session) => {
+                    self.paced.push(session);
+                    continue;
+                }
                 Effect::Reply(answering) => Output::Reply(answering),
             };
             self.hold_or_emit(resident, output, has_written);

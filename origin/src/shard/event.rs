@@ -90,6 +90,8 @@ pub(super) enum Work {
     },
     Routed(Routed),
     Detach(SessionId, Detached),
+    /// A second has passed since its presence changed too fast.
+    CatchUp(SessionId),
     Authenticate(EdgeId, ConnectionId, Box<Authenticate>),
     Respond(EdgeId, ConnectionId, bytes::Bytes),
     Abort(EdgeId, ConnectionId),

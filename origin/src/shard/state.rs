@@ -39,6 +39,8 @@ pub struct Shard {
     pub(super) idle: VecDeque<(u64, Place)>,
     /// Accounts that could not be read while they have sessions: tried again each second.
     pub(super) unread: Vec<Place>,
+    /// Sessions that change their presence too fast: the latest is sent each second.
+    pub(super) paced: Vec<SessionId>,
     /// Stanzas for slots of this very shard: handled before anything new is taken.
     pub(super) local: VecDeque<Routed>,
     /// Stanzas of own sessions whose effects are done: told when the handler has ended.
@@ -99,6 +101,7 @@ impl Shard {
             commits: Commits::default(),
             idle: VecDeque::new(),
             unread: Vec::new(),
+            paced: Vec::new(),
             local: VecDeque::new(),
             settled: Vec::new(),
             progressed: Vec::new(),

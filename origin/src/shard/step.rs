@@ -319,6 +319,11 @@ impl Shard {
             }
             self.residents.remove(place);
         }
+        for session in std::mem::take(&mut self.paced) {
+            if let Some(place) = self.sessions.get(&session).copied() {
+                self.run_at(place, Work::CatchUp(session), now);
+            }
+        }
         for place in std::mem::take(&mut self.unread) {
             if let Some(resident) = self.residents.get_mut(place) {
                 let load = Output::Load(resident.slot, resident.account.jid.clone());

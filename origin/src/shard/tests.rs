@@ -332,3 +332,27 @@ fn a_removed_account_is_gone_with_all_it_had() {
     let received = rig.received(&juliet);
     assert!(received[0].contains("<service-unavailable"), "{received:?}");
 }
+
+#[test]
+fn a_flood_of_presence_is_thinned_out_to_the_latest() {
+    let mut rig = Rig::new(1, &["romeo@x"]);
+    let mut romeo = rig.online("romeo@x/r");
+    let other = rig.online("romeo@x/s");
+    for number in 0..500 {
+        let presence = format!("<presence><status>{number}</status></presence>");
+        rig.send(&mut romeo, &presence);
+    }
+    let first = rig.received(&other);
+    assert!((18..=20).contains(&first.len()), "{}", first.len());
+    assert_eq!(rig.taken(&romeo), 501);
+    rig.tick(1_000);
+    let latest = rig.received(&other);
+    assert_eq!(latest.len(), 1, "{latest:?}");
+    assert!(latest[0].contains("<status>499</status>"), "{latest:?}");
+    // A session that leaves is not kept waiting.
+    rig.send(&mut romeo, "<presence type='unavailable'/>");
+    rig.detach(&romeo);
+    assert!(rig.received(&other)[0].contains("unavailable"));
+    rig.tick(1_000);
+    assert!(rig.received(&other).is_empty());
+}

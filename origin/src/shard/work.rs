@@ -15,7 +15,7 @@ use super::state::Shard;
 use crate::admin::{Action, Answering, Error, Request};
 use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ctx};
-use crate::route::{self, bounce, iq, lifecycle};
+use crate::route::{self, bounce, iq, lifecycle, presence};
 use crate::store::{self, CREDENTIALS};
 
 /// Runs `work` on the account of `ctx`.
@@ -34,6 +34,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             tracing::debug!(account = %ctx.account.jid, %session, ?reason, "session ended");
             lifecycle::end(ctx, session);
         }
+        Work::CatchUp(session) => presence::catch_up(ctx, session),
         Work::Authenticate(edge, connection, request) => {
             login.authenticate(ctx, edge, connection, &request);
         }
@@ -152,7 +153,7 @@ impl Cause {
                     (None, _) => Self::Nobody,
                 }
             }
-            Work::Detach(..) | Work::Abort(..) | Work::Admin(_) => Self::Nobody,
+            Work::Detach(..) | Work::CatchUp(_) | Work::Abort(..) | Work::Admin(_) => Self::Nobody,
         }
     }
 
