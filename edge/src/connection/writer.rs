@@ -14,11 +14,11 @@ use super::scratch::Scratch;
 use super::{Connection, Phase};
 use crate::link::queue::{Item, Pace};
 
-/// About how many bytes are written out at a time.
-const PORTION_BYTES: usize = 64 * 1024;
+/// About how many bytes leave the queue at a time, counted as the queue counts.
+const PORTION_BYTES: usize = 128 * 1024;
 
 /// With this much unwritten output a client is not read.
-pub(super) const OUTPUT_MAX: usize = 128 * 1024;
+pub(super) const OUTPUT_MAX: usize = 192 * 1024;
 
 // === impl Connection ===
 

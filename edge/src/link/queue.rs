@@ -98,13 +98,12 @@ struct Inner {
 // === impl Item ===
 
 impl Item {
-    /// About how many bytes it holds.
+    /// About how much memory it holds, so that many small stanzas are no way round the bound.
     fn bytes(&self) -> usize {
-        /// Frames are small; what a frame holds besides is counted as one small stanza.
-        const FRAME: usize = 256;
+        const ENVELOPE: usize = 256;
         match self {
-            Self::Stanza(stanza, _) => stanza.wire_bytes(),
-            Self::Frame(..) => FRAME,
+            Self::Stanza(stanza, _) => ENVELOPE + stanza.wire_bytes(),
+            Self::Frame(..) => ENVELOPE,
         }
     }
 }

@@ -146,7 +146,9 @@ impl Certificates {
             let certificate = Arc::new(Certificate::load(path)?);
             default.get_or_insert_with(|| Arc::clone(&certificate));
             if let Some(domain) = &path.domain {
-                by_domain.insert(domain.to_ascii_lowercase(), certificate);
+                // Clients ask for the name as it stands in the DNS (RFC 6066 §3).
+                let name = idna::domain_to_ascii(domain);
+                by_domain.insert(name.unwrap_or_else(|_| domain.clone()), certificate);
             }
         }
         Ok(Self {

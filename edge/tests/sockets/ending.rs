@@ -151,3 +151,13 @@ async fn a_drain_cuts_off_who_does_not_go() {
     assert_eq!(world.edge.connections(), 0);
     assert_eq!(world.origin.state().detaches(session).len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_whose_origin_is_gone_is_told() {
+    let world = World::plain(|_| {}).await;
+    let mut client = Client::bound(world.at.plain[0], "juliet").await;
+    world.origin.set(|state| state.is_gone = true);
+    client.send("<presence/>").await;
+    client.expect("<system-shutdown").await;
+    client.expect_end().await;
+}

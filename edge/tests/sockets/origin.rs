@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) bound: Vec<Bound>,
     /// Whether the edge's frames are taken.
     pub(crate) has_room: bool,
+    /// Whether nobody owns any slot any more.
+    pub(crate) is_gone: bool,
     /// Whether stanzas take effect at once.
     pub(crate) takes_stanzas: bool,
     /// Whether a request to authenticate is answered.
@@ -53,6 +55,7 @@ impl Origin {
                 frames: Vec::new(),
                 bound: Vec::new(),
                 has_room: true,
+                is_gone: false,
                 takes_stanzas: true,
                 answers_auth: true,
                 answers_bind: true,
@@ -218,6 +221,9 @@ impl Uplink for Origin {
     }
 
     fn try_send(&self, _slot: Slot, frame: ToOrigin) -> Result<(), Refused> {
+        if self.state().is_gone {
+            return Err(Refused::Gone(frame));
+        }
         if !self.state().has_room {
             return Err(Refused::Full(frame));
         }
