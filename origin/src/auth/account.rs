@@ -268,7 +268,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_stored_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
+        fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..128)) {
             let versioned = [&[VERSION][..], &bytes].concat();
             prop_assert!(Credentials::decode(&versioned.into()).is_err());
         }

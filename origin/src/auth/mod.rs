@@ -107,8 +107,8 @@ struct Refusal {
 // === impl Exchange ===
 
 impl Exchange {
-    /// Starts an exchange for `request.account`. `credentials` is `None` when there is no such account; `nonce` is
-    /// random and used once.
+    /// Starts an exchange for `request.account`. `credentials` is `None` when there is no such
+    /// account; `nonce` is random and used once.
     pub fn start(
         request: &Authenticate,
         credentials: Option<&Credentials>,
