@@ -3,10 +3,13 @@
 #[cfg(test)]
 mod harness;
 
+mod attacks_flood;
+mod attacks_login;
+mod attacks_session;
+mod attacks_smuggling;
+mod attacks_tls;
+mod attacks_xml;
 mod docs;
-
 mod operator;
-
 mod scenes;
-
 mod tidy;

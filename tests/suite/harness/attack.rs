@@ -4,6 +4,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::client::Client;
 use super::server::Server;
+use super::tree::Tree;
 
 /// What one connection may cost before it has authenticated.
 pub(crate) const STRANGER: u64 = 64 * 1024;
@@ -40,25 +41,43 @@ pub(crate) fn unharmed(server: &Server, connections: u64, price: u64, attack: im
     bystander.close();
 }
 
-/// Sends `bytes` as the first of a connection and expects the stream to end with `condition`.
-pub(crate) fn first_bytes(server: &Server, bytes: &[u8], condition: &str) {
-    let mut client = Client::connect(server.c2s);
-    // The server may close before it has read everything.
-    let _ = client.send_bytes(bytes);
-    client.ends_with(condition);
+/// Sends `bytes` over a connection of its own; the stream must end with one of `conditions`.
+pub(crate) fn first_bytes(server: &Server, bytes: &[u8], conditions: &[&str]) {
+    refused(Client::connect(server.c2s), bytes, conditions);
 }
 
-/// Sends `bytes` on an open stream, before logging in, and expects it to end with `condition`.
-pub(crate) fn before_login(server: &Server, bytes: &[u8], condition: &str) {
+/// Sends `bytes` on an open stream before logging in; it must end with one of `conditions`.
+pub(crate) fn before_login(server: &Server, bytes: &[u8], conditions: &[&str]) {
     let mut client = Client::connect(server.c2s);
     client.open("montague.lit");
-    let _ = client.send_bytes(bytes);
-    client.ends_with(condition);
+    refused(client, bytes, conditions);
 }
 
-/// Sends `bytes` on a bound session and expects the stream to end with `condition`.
-pub(crate) fn after_login(server: &Server, bytes: &[u8], condition: &str) {
-    let mut client = server.new_client("attacker");
+/// Sends `bytes` on a bound session; it must end with one of `conditions`.
+pub(crate) fn after_login(server: &Server, bytes: &[u8], conditions: &[&str]) {
+    refused(server.new_client("attacker"), bytes, conditions);
+}
+
+fn refused(mut client: Client, bytes: &[u8], conditions: &[&str]) {
+    let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
+    // The server may hang up before it has read everything.
     let _ = client.send_bytes(bytes);
-    client.ends_with(condition);
+    let error = client.read_to_end();
+    let found = error.as_ref().and_then(Tree::condition);
+    let transcript = client.transcript();
+    assert!(
+        found.is_some_and(|found| conditions.contains(&found)),
+        "{shown}\nmust end with {conditions:?}, but: {transcript}"
+    );
+    assert!(
+        transcript.ends_with("</stream:stream>"),
+        "{shown}: {transcript}"
+    );
+}
+
+/// Sends far more than the server should read of it: it hangs up, with or without a word that
+/// outlives the reset of the connection.
+pub(crate) fn cut_off(mut client: Client, bytes: &[u8]) {
+    let _ = client.send_bytes(bytes);
+    client.read_to_end();
 }

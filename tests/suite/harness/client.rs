@@ -4,9 +4,11 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use super::sasl::{self, Binding, Scram};
 use super::tls;
@@ -30,6 +32,8 @@ pub(crate) struct Client {
     pub(crate) domain: String,
     /// What the server offers on the current stream.
     pub(crate) features: Tree,
+    /// Whether the connection ended by a reset, or TLS without its good-bye.
+    was_cut: bool,
     /// Every byte that came since the last TLS handshake, for messages about failures.
     transcript: String,
 }
@@ -58,7 +62,20 @@ pub(crate) enum Incoming {
 impl Client {
     /// Connects without encryption.
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let socket = TcpStream::connect(address).expect("the server listens");
+        Self::over(TcpStream::connect(address).expect("the server listens"))
+    }
+
+    /// Connects without encryption from another address of this machine.
+    pub(crate) fn connect_from(source: IpAddr, address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None);
+        let socket = socket.expect("a socket");
+        let source = SocketAddr::new(source, 0);
+        socket.bind(&source.into()).expect("an address of ours");
+        socket.connect(&address.into()).expect("the server listens");
+        Self::over(socket.into())
+    }
+
+    fn over(socket: TcpStream) -> Self {
         socket.set_nodelay(true).expect("a TCP socket");
         let patience = Some(PATIENCE);
         socket.set_write_timeout(patience).expect("a TCP socket");
@@ -70,6 +87,7 @@ impl Client {
             jid: String::new(),
             domain: String::new(),
             features: Tree::default(),
+            was_cut: false,
             transcript: String::new(),
         }
     }
@@ -332,9 +350,17 @@ impl Client {
                 Err(error) if is_timeout(&error) => {
                     panic!("nothing came in {PATIENCE:?}; so far: {}", self.transcript)
                 }
-                Err(_) => return Incoming::Eof,
+                Err(_) => {
+                    self.was_cut = true;
+                    return Incoming::Eof;
+                }
             }
         }
+    }
+
+    /// Whether the connection ended as TCP and TLS want it.
+    pub(crate) fn is_closed_in_order(&self) -> bool {
+        !self.was_cut
     }
 
     fn fill(&mut self, deadline: Instant) -> io::Result<usize> {
@@ -404,7 +430,7 @@ impl Client {
         let transcript = &self.transcript;
         assert_eq!(found, Some(condition), "so far: {transcript}");
         assert!(
-            transcript.contains("</stream:stream>"),
+            transcript.ends_with("</stream:stream>"),
             "the stream is closed too: {transcript}"
         );
     }

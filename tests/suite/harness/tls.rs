@@ -53,8 +53,8 @@ impl Wish {
         }
     }
 
-    /// Shakes hands over `socket`.
-    pub(crate) fn handshake(&self, mut socket: TcpStream) -> std::io::Result<Stream> {
+    /// The client's side of it.
+    pub(crate) fn config(&self) -> ClientConfig {
         let provider = Arc::new(aws_lc_rs::default_provider());
         let version = match self.version {
             Version::Tls12 => &TLS12,
@@ -67,9 +67,14 @@ impl Wish {
             .with_custom_certificate_verifier(Arc::new(TrustsAnyone(provider)))
             .with_no_client_auth();
         config.alpn_protocols.clone_from(&self.alpn);
+        config
+    }
+
+    /// Shakes hands over `socket`.
+    pub(crate) fn handshake(&self, mut socket: TcpStream) -> std::io::Result<Stream> {
         let name = ServerName::try_from(self.name.clone()).expect("a host name");
         let mut connection =
-            ClientConnection::new(Arc::new(config), name).expect("the config is complete");
+            ClientConnection::new(Arc::new(self.config()), name).expect("the config is complete");
         while connection.is_handshaking() {
             connection.complete_io(&mut socket)?;
         }
