@@ -15,7 +15,7 @@ use super::tls;
 use super::tree::Tree;
 
 /// How long anything that must happen may take; only a failing test waits that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(4);
 
 /// A client's connection and what came over it.
 #[derive(Debug)]
@@ -280,14 +280,10 @@ impl Client {
 
     /// Waits for the answer to the request `id`; what comes before waits for `next`.
     pub(crate) fn answer_to(&mut self, id: &str) -> Tree {
-        loop {
-            let tree = self.next_fresh();
+        self.wait_for(|tree| {
             let is_answer = matches!(tree.get("type"), Some("result" | "error"));
-            if tree.name == "iq" && is_answer && tree.get("id") == Some(id) {
-                return tree;
-            }
-            self.aside.push_back(tree);
-        }
+            tree.name == "iq" && is_answer && tree.get("id") == Some(id)
+        })
     }
 
     /// Waits for an element that `fits`; what comes before waits for `next`.
