@@ -75,9 +75,11 @@ fn b09_resources_that_cannot_be() {
             conditions.contains(&error.condition().unwrap_or_default()),
             "{error}"
         );
-        // Refused it may ask again, and an empty wish is no wish.
+        let error = client.bind(Some("")).expect_err("empty");
+        assert_eq!(error.condition(), Some("bad-request"), "{error}");
+        // Refused it may ask again.
         client
-            .bind(Some(""))
+            .bind(None)
             .expect("a resource of the server's choice");
         assert!(client.jid.len() > jid.len() + 1, "{}", client.jid);
         for resource in rest {
@@ -256,7 +258,7 @@ fn b17_only_stanzas_stand_in_a_stream() {
         after_login(server, inner.as_bytes(), &["bad-format"]);
         let conditions = ["bad-format", "not-well-formed", "restricted-xml"];
         after_login(server, header("montague.lit").as_bytes(), &conditions);
-        let nested = format!("<message>{inner}");
+        let nested = format!("<message>{inner}</stream:stream></message>");
         after_login(server, nested.as_bytes(), &conditions);
         after_login(
             server,

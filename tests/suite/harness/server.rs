@@ -262,7 +262,11 @@ impl Process {
         // The pipe closes however this process ends; then the shell reads the end of file.
         let pid = child.id().to_string();
         let watchdog = Command::new("sh")
-            .args(["-c", "trap '' TERM INT HUP; read _; kill -9 $0; rm -rf \"$1\"", &pid])
+            .args([
+                "-c",
+                "trap '' TERM INT HUP; read _; kill -9 $0; rm -rf \"$1\"",
+                &pid,
+            ])
             .arg::<&OsStr>(folder.as_ref())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
