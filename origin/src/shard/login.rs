@@ -133,8 +133,12 @@ impl Login {
         connection: ConnectionId,
         step: Step,
     ) {
-        // Aborted meanwhile: nobody waits.
-        if let Some(pending) = self.exchanges.remove(&(edge, connection)) {
+        // Aborted meanwhile: nobody waits, or something else does.
+        let key = (edge, connection);
+        let waits = self.exchanges.get(&key).is_some_and(|pending| {
+            pending.exchange.is_none() && pending.account.is_same_bare(&ctx.account.jid)
+        });
+        if waits && let Some(pending) = self.exchanges.remove(&key) {
             self.proceed(ctx, edge, connection, pending, step);
         }
     }
@@ -244,11 +248,12 @@ impl Login {
         let throttle = &ctx.shared.throttle;
         let refusal = if !registration.open {
             Some(Condition::NotAllowed.into())
-        } else if ctx.account.exists() {
-            Some(Condition::Conflict.into())
         } else if !throttle.admit_registration(request.peer, ctx.now.mono) {
             let text = "too many registrations from this address, try again later";
             Some(StanzaError::from(Condition::ResourceConstraint).with_text(text))
+        } else if ctx.account.exists() {
+            // After the throttle: a conflict tells who has an account here.
+            Some(Condition::Conflict.into())
         } else {
             None
         };
