@@ -337,6 +337,11 @@ impl<'a> Writer<'a> {
         for attribute in &self.tag.plain {
             match attribute.prefix {
                 "" => continue,
+                // `xml:id` must not appear twice in a stream, and nobody uses the others.
+                "xml" if !matches!(attribute.local, "lang" | "space") => {
+                    attribute::value(attribute.raw)?;
+                    continue;
+                }
                 "xml" => self.out.put(" xml:"),
                 prefix => {
                     let ns = self.scope.attribute(prefix)?;

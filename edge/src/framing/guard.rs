@@ -33,6 +33,8 @@ pub(super) const BAD_DECLARATION: FramingError = FramingError::new(
     StreamCondition::NotWellFormed,
     "a namespace declaration that is not allowed",
 );
+pub(super) const RESERVED_PREFIX: FramingError =
+    FramingError::new(StreamCondition::NotWellFormed, "a prefix is reserved");
 pub(super) const UNBOUND_PREFIX: FramingError =
     FramingError::new(StreamCondition::NotWellFormed, "a prefix is not declared");
 pub(super) const TEXT_OUTSIDE: FramingError =
@@ -251,6 +253,9 @@ const CLASSES: [u8; 256] = {
         if byte == b'=' || is_space(byte) {
             *class |= Class::ENDS_NAME.0;
         }
+        if matches!(byte, b'%' | b'#' | b'@') {
+            *class |= Class::RARE_IN_URI.0;
+        }
         if byte == u8::MAX {
             break classes;
         }
@@ -275,6 +280,21 @@ impl Class {
     pub(super) const NOT_URI: Self = Self(32);
     /// Ends the name of an attribute.
     pub(super) const ENDS_NAME: Self = Self(64);
+    /// Stands in few URIs, and not anywhere in them.
+    pub(super) const RARE_IN_URI: Self = Self(128);
+
+    /// Every class that one of `bytes` is of.
+    #[inline]
+    pub(super) fn union(bytes: &[u8]) -> Self {
+        let add = |classes, byte: &u8| classes | CLASSES[usize::from(*byte)];
+        Self(bytes.iter().fold(0, add))
+    }
+
+    /// Whether both have a class in common.
+    #[inline]
+    pub(super) const fn overlaps(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 
     /// Whether `byte` is of this class.
     #[inline]
@@ -391,19 +411,68 @@ fn is_name_rest(c: char) -> bool {
     }
 }
 
-/// Whether every character of a namespace name is one that a URI or IRI has (RFC 3986 §2).
+/// Whether the name of a namespace is a URI (RFC 3986 §3), the empty one included.
 ///
-/// Parsers report an element as namespace and name joined by a separator, and Expat ends the
-/// stream when the namespace holds that separator, unless it is a character of URIs.
+/// XML does not demand it, but others do: libxml2 calls a stanza with another name broken, and
+/// Expat ends the stream when the name holds the separator that a client asked it to put between
+/// namespace and name, unless URIs have that character too.
 pub(super) fn is_uri(ns: &str) -> bool {
-    Class::NOT_URI.has_none(ns.as_bytes())
+    let class = Class::union(ns.as_bytes());
+    if class.overlaps(Class::NOT_URI) {
+        return false;
+    }
+    (!class.overlaps(Class::RARE_IN_URI) || has_sound_escapes(ns)) && has_uri_structure(ns)
 }
 
+/// Whether each `%` begins an escape, and there is at most one fragment; no user is named.
+fn has_sound_escapes(uri: &str) -> bool {
+    let bytes = uri.as_bytes();
+    let is_escape = |at: usize| {
+        let digits = bytes.get(at + 1..at + 3);
+        digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    memchr_iter(b'%', bytes).all(is_escape)
+        && memchr_iter(b'#', bytes).count() <= 1
+        && !(uri.contains("//") && uri.contains('@'))
+}
+
+fn has_uri_structure(uri: &str) -> bool {
+    let head = |part: &str| -> usize {
+        let end = part
+            .bytes()
+            .position(|byte| matches!(byte, b'/' | b'?' | b'#'));
+        end.unwrap_or(part.len())
+    };
+    let rest = match memchr::memchr(b':', &uri.as_bytes()[..head(uri)]) {
+        Some(colon) => {
+            let (scheme, rest) = (&uri.as_bytes()[..colon], &uri[colon + 1..]);
+            let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+                && scheme
+                    .iter()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte));
+            if !is_scheme {
+                return false;
+            }
+            rest
+        }
+        None => uri,
+    };
+    let Some(authority) = rest.strip_prefix("//") else {
+        return true;
+    };
+    match authority[..head(authority)].split_once(':') {
+        Some((_, port)) => {
+            (1..=5).contains(&port.len()) && port.bytes().all(|byte| byte.is_ascii_digit())
+        }
+        None => true,
+    }
+}
+
+/// RFC 3986 §2; brackets, which only IP addresses have, are left out.
 const fn is_uri_byte(byte: u8) -> bool {
-    byte > b' '
-        && byte != 0x7F
+    byte.is_ascii_graphic()
         && !matches!(
             byte,
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}'
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | b'[' | b']'
         )
 }

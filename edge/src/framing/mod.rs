@@ -20,9 +20,10 @@
 //! stanza is dropped.
 //!
 //! Deviations, each to protect other clients' parsers: names are limited to the characters that
-//! the fourth and the fifth edition of XML 1.0 both allow, and a stanza that uses a namespace
-//! name with characters no URI has is [`Item::Malformed`]. Prefixes inside attribute values or
-//! text (QNames in content) mean nothing after rewriting; no XMPP protocol uses them.
+//! the fourth and the fifth edition of XML 1.0 both allow; no element may have the prefix `xml`;
+//! of the attributes with that prefix only `xml:lang` and `xml:space` are kept; and a stanza that
+//! uses a namespace whose name is no URI is [`Item::Malformed`]. Prefixes inside attribute values
+//! or text (QNames in content) mean nothing after rewriting; no XMPP protocol uses them.
 
 mod reader;
 

@@ -75,6 +75,9 @@ impl<'a> Scope<'a> {
             let prefix = declaration.prefix;
             let ns = attribute::value(declaration.raw)?;
             check(prefix, &ns)?;
+            if prefix == "xml" {
+                continue;
+            }
             if self.inner[mark..]
                 .iter()
                 .any(|known| is_equal(&known.prefix, prefix))
@@ -97,7 +100,9 @@ impl<'a> Scope<'a> {
         let found = match self.find(prefix) {
             Some(index) => Ns::Bound(index),
             None if prefix.is_empty() => Ns::None,
-            None if prefix == "xml" => Ns::Xml,
+            // Without its prefix such an element could not be written: the namespace of `xml`
+            // must not be the default one.
+            None if prefix == "xml" => return Err(guard::RESERVED_PREFIX),
             None => return Err(guard::UNBOUND_PREFIX),
         };
         match self.name(found) {
@@ -110,6 +115,7 @@ impl<'a> Scope<'a> {
     pub(super) fn attribute(&self, prefix: &str) -> Result<Ns, FramingError> {
         match prefix {
             "" => Ok(Ns::None),
+            "xml" => Ok(Ns::Xml),
             _ => self.element(prefix),
         }
     }

@@ -137,6 +137,13 @@ impl Element {
             .map(|(_, value)| value.as_str())
     }
 
+    /// Every attribute, in order.
+    pub fn attributes(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.attributes
+            .iter()
+            .map(|(name, value)| (name.as_ref(), value.as_str()))
+    }
+
     /// Everything inside, in order.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes

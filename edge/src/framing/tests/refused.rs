@@ -95,6 +95,8 @@ fn restricted_xml_is_refused() {
         "<message><body>&lol;</body></message>",
         "<message><body a='&lol;'/></message>",
         "<message id='&lol;'/>",
+        "<message><x xml:id='&lol;'/></message>",
+        "<message odd='&lol;' xmlns:p='&lol;'/>",
     ] {
         refused(HEADER, xml.as_bytes(), Stream::RestrictedXml);
     }
@@ -174,6 +176,7 @@ const NOT_WELL_FORMED: &[&str] = &[
     "<message xmlns='http://www.w3.org/2000/xmlns/'/>",
     "<message xmlns:xmlns='u'/>",
     "<message><xmlns:a/></message>",
+    "<message><xml:a/></message>",
     "<message>]]></message>",
     "<message>&</message>",
     "<message>& </message>",
