@@ -56,7 +56,7 @@ fn main() -> ExitCode {
         }
     };
     done.unwrap_or_else(|error| {
-        complain(&format!("{error:#}"));
+        complain(&explain(&error));
         ExitCode::FAILURE
     })
 }
@@ -78,7 +78,7 @@ fn serve(sources: &Sources) -> anyhow::Result<ExitCode> {
     match block_on(role::serve(settings, sources, &logging, metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
-            tracing::error!(error = format!("{error:#}"), "not started");
+            tracing::error!(error = explain(&error), "not started");
             Ok(ExitCode::FAILURE)
         }
         done => done,
@@ -107,6 +107,19 @@ fn check(sources: &Sources) -> ExitCode {
     };
     let _ = io::stdout().write_all(text.as_bytes());
     code
+}
+
+/// An error with its causes; one that an outer error has told already is not told again.
+fn explain(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.ends_with(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 fn complain(line: &str) {

@@ -1,4 +1,4 @@
-//! What clients do among themselves: the server only has to let it through.
+//! XEP-0085, XEP-0153, XEP-0184: what clients do among themselves; the server lets it through.
 
 use crate::hooks::{Feature, Spec};
 
