@@ -1,6 +1,7 @@
 //! RFC 6121: the roster (§2), with versions (§2.6).
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use couplet_proto::link::id::SessionId;
@@ -8,7 +9,7 @@ use couplet_proto::xmpp::byte_str::ByteStr;
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
-use couplet_proto::{Element, Jid};
+use couplet_proto::{Element, Jid, Stanza};
 
 use crate::hooks::{Ctx, Feature, Iq, Reply, Spec, Target, get, set};
 use crate::route::subscription::{self, State};
@@ -224,6 +225,13 @@ pub fn change(ctx: &mut Ctx<'_>, contact: &Jid, before: &Item, after: Item) {
     }
 }
 
+/// Delivers to every session that follows the roster: one shared stanza.
+pub fn deliver_to_followers(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    for session in followers(ctx) {
+        ctx.deliver(session, stanza.clone());
+    }
+}
+
 /// §2.1.3, §2.6.2: the roster, unless the client knows it already.
 fn read(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
     if let Some(session) = ctx.account.session_of(iq.from()) {
@@ -301,15 +309,16 @@ fn push(ctx: &mut Ctx<'_>, item: Element) {
     let query = Element::new("query", ns::ROSTER)
         .attr("ver", version.to_string())
         .child(item);
-    let followers = ctx
-        .account
-        .sessions
-        .iter()
-        .filter(|session| session.slots.roster);
-    let followers: Vec<SessionId> = followers.map(|session| session.id).collect();
-    for session in followers {
+    for session in followers(ctx) {
         ctx.push(session, &query);
     }
+}
+
+/// The "interested resources" of §2.1.6.
+fn followers(ctx: &Ctx<'_>) -> Vec<SessionId> {
+    let sessions = ctx.account.sessions.iter();
+    let followers = sessions.filter(|session| session.slots.roster);
+    followers.map(|session| session.id).collect()
 }
 
 fn removed_element(contact: &Jid) -> Element {

@@ -300,7 +300,13 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     let mut inward = (**stanza).clone();
     inward.from = Some(contact.clone());
     inward.to = Some(ctx.account.jid.clone());
-    presence::deliver_to_available(ctx, &Arc::new(inward));
+    let inward = Arc::new(inward);
+    match stanza.type_ {
+        // §3.1.3: whoever is there may answer.
+        Type::Subscribe => presence::deliver_to_available(ctx, &inward),
+        // §3.1.6, §3.2.3, §3.3.3: those that follow the roster, available or not.
+        _ => roster::deliver_to_followers(ctx, &inward),
+    }
     if before.state.is_seen() && !outcome.next.is_seen() {
         // §3.3.3: who unsubscribes sees nobody any more.
         presence::hide_all(ctx, &contact);
