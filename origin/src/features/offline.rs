@@ -283,8 +283,7 @@ fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) {
     if !record.is_live || ctx.now.unix.saturating_sub(id.millis) > LATE_MS {
         let delay = Element::new("delay", ns::DELAY)
             .attr("from", ctx.account.jid.domain())
-            .attr("stamp", time::format(id.millis))
-            .text("Offline Storage");
+            .attr("stamp", time::format(id.millis));
         stanza.payload = stanza.payload.with(&delay);
     }
     metrics::offline("delivered");
