@@ -2,7 +2,8 @@
 //!
 //! A pattern is XML. `*` stands for any text or attribute value (`orchard*` for a beginning),
 //! `{name}` for a value that is remembered and must be the same afterwards, `?` for an attribute
-//! that may be absent, `...` as text for any further children. The order of children does not matter, what is not written must be
+//! that may be absent, `...` for any further text and children. The order of children does not
+//! matter, what is not written must be
 //! absent, but for what the specifications leave open:
 //!
 //! - `id`, `to` and `xml:lang` of a stanza are compared only if written;
@@ -94,7 +95,8 @@ fn element(pattern: &Tree, actual: &Tree, memory: &mut Memory) -> Result<(), Str
     }
     let is_open = pattern.text.contains("...");
     let wish = pattern.text.replace("...", "");
-    if !is_value(wish.trim(), actual.text.trim(), memory) {
+    let is_any = is_open && wish.trim().is_empty();
+    if !is_any && !is_value(wish.trim(), actual.text.trim(), memory) {
         return Err(format!("text '{}' expected in <{here}/>", wish.trim()));
     }
     children(&pattern.children, &actual.children, is_open, memory)
