@@ -117,3 +117,56 @@ fn answer(info: &Info, node: Option<&str>) -> Element {
         .children_from(features)
         .children_from(info.forms.iter().cloned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::rig::Rig;
+
+    fn query(ns: &str, to: &str, node: &str) -> String {
+        format!("<iq type='get' id='d' to='{to}'><query xmlns='{ns}'{node}/></iq>")
+    }
+
+    #[test]
+    fn the_server_answers_for_itself_and_for_the_node_of_its_capabilities() {
+        let mut rig = Rig::with(1, &["romeo@x"], |config| {
+            let abuse = vec!["mailto:a@x".to_owned()];
+            config.contact.insert("abuse-addresses".to_owned(), abuse);
+        });
+        let mut romeo = rig.online("romeo@x/r");
+        let plain = rig.ask(&mut romeo, &query(ns::DISCO_INFO, "x", ""));
+        assert!(plain.contains("<identity category='server' type='im' name='Couplet'/>"));
+        assert!(plain.contains("<feature var='msgoffline'/>"));
+        assert!(plain.contains("<value>mailto:a@x</value>"));
+        let mut config = crate::Config::default();
+        let abuse = vec!["mailto:a@x".to_owned()];
+        config.contact.insert("abuse-addresses".to_owned(), abuse);
+        let (name, ver) = crate::server_caps(&config).expect("no clash");
+        let node = format!(" node='{name}#{ver}'");
+        let of_node = rig.ask(&mut romeo, &query(ns::DISCO_INFO, "x", &node));
+        assert_eq!(of_node.replace(&node, ""), plain);
+        for ns in [ns::DISCO_INFO, ns::DISCO_ITEMS] {
+            let unknown = rig.ask(&mut romeo, &query(ns, "x", " node='nothing'"));
+            assert!(unknown.contains("<item-not-found"), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn an_account_tells_its_owner_and_looks_missing_to_strangers() {
+        let mut rig = Rig::new(2, &["romeo@x", "juliet@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        rig.online("juliet@x/j");
+        let own = rig.ask(&mut romeo, &query(ns::DISCO_INFO, "romeo@x", ""));
+        assert!(own.contains("<identity category='account' type='registered'/>"));
+        let items = rig.ask(&mut romeo, &query(ns::DISCO_ITEMS, "romeo@x", ""));
+        assert!(items.contains("<item jid='romeo@x/r'/>"), "{items}");
+        for ns in [ns::DISCO_INFO, ns::DISCO_ITEMS] {
+            for node in ["", " node='n'"] {
+                let other = rig.ask(&mut romeo, &query(ns, "juliet@x", node));
+                let missing = rig.ask(&mut romeo, &query(ns, "nobody@x", node));
+                assert_eq!(other.replace("juliet", "nobody"), missing);
+                assert!(missing.contains("<service-unavailable"), "{missing}");
+            }
+        }
+    }
+}

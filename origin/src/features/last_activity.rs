@@ -144,3 +144,44 @@ fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), Stri
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::Rig;
+
+    fn query(to: &str) -> String {
+        format!("<iq type='get' id='l' to='{to}'><query xmlns='jabber:iq:last'/></iq>")
+    }
+
+    #[test]
+    fn the_time_since_the_last_session_is_for_those_who_may_see_it() {
+        let mut rig = Rig::new(2, &["romeo@x", "juliet@x", "paris@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let mut paris = rig.online("paris@x/p");
+        let mut juliet = rig.online("juliet@x/j");
+        rig.send(&mut romeo, "<presence type='subscribe' to='juliet@x'/>");
+        rig.send(&mut juliet, "<presence type='subscribed' to='romeo@x'/>");
+        rig.received(&romeo);
+        let there = rig.ask(&mut romeo, &query("juliet@x"));
+        assert!(there.contains(" seconds='0'/>"), "{there}");
+        rig.received(&juliet);
+        for to in ["juliet@x", "juliet@x/j", "juliet@x/nowhere"] {
+            let refused = rig.ask(&mut paris, &query(to));
+            assert!(refused.contains("<forbidden"), "{refused}");
+        }
+        assert!(rig.received(&juliet).is_empty());
+        rig.send(&mut romeo, &query("juliet@x/j"));
+        assert_eq!(rig.received(&juliet).len(), 1);
+        let gone = "<presence type='unavailable'><status>Good night</status></presence>";
+        rig.send(&mut juliet, gone);
+        rig.detach(&juliet);
+        // Long enough to leave memory: the rest comes from the store.
+        rig.tick(50_000);
+        rig.tick(50_000);
+        rig.received(&romeo);
+        let away = rig.ask(&mut romeo, &query("juliet@x"));
+        assert!(away.contains(" seconds='100'>Good night</query>"), "{away}");
+        let uptime = rig.ask(&mut romeo, &query("x"));
+        assert!(uptime.contains(" seconds='999100'/>"), "{uptime}");
+    }
+}

@@ -320,3 +320,74 @@ fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), Stri
     slots.offline.stored = log.map_or(0, |(_, entries)| *entries);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::Rig;
+
+    #[test]
+    fn what_is_kept_depends_on_type_content_and_hints() {
+        let mut rig = Rig::with(1, &["romeo@x", "juliet@x"], |config| {
+            config.limits.offline_messages = 5;
+        });
+        let mut romeo = rig.online("romeo@x/r");
+        let body = "<body>hi</body>";
+        let state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
+        let receipt = "<received xmlns='urn:xmpp:receipts' id='x'/>";
+        let hint = |name| format!("<{name} xmlns='urn:xmpp:hints'/>");
+        let cases = [
+            ("chat", body.to_owned(), "kept"),
+            ("normal", body.to_owned(), "kept"),
+            ("chat", receipt.to_owned(), "kept"),
+            ("chat", format!("{state}{}", hint("store")), "kept"),
+            ("chat", state.to_owned(), "dropped"),
+            ("chat", format!("<thread>t</thread>{state}"), "dropped"),
+            ("chat", format!("{body}{}", hint("no-store")), "refused"),
+            ("chat", format!("{receipt}{}", hint("no-store")), "dropped"),
+            ("headline", body.to_owned(), "dropped"),
+            ("groupchat", body.to_owned(), "refused"),
+            (
+                "chat",
+                format!("{body}{}", hint("no-permanent-store")),
+                "kept",
+            ),
+            // The sixth.
+            ("chat", body.to_owned(), "refused"),
+        ];
+        let mut kept = 0;
+        for (type_, content, outcome) in cases {
+            let message = format!("<message to='juliet@x' type='{type_}'>{content}</message>");
+            rig.send(&mut romeo, &message);
+            let refused = rig.received(&romeo).join("");
+            let waiting = rig
+                .account("juliet@x")
+                .map(|juliet| juliet.slots.offline.stored);
+            let waiting = waiting.expect("in memory");
+            let is_refused = refused.contains("<service-unavailable");
+            match outcome {
+                "kept" => assert!(waiting == kept + 1 && refused.is_empty(), "{message}"),
+                "dropped" => assert!(waiting == kept && refused.is_empty(), "{message}"),
+                _ => assert!(waiting == kept && is_refused, "{message}"),
+            }
+            kept = waiting;
+        }
+    }
+
+    #[test]
+    fn a_session_of_negative_priority_gets_nothing() {
+        let mut rig = Rig::new(1, &["romeo@x", "juliet@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let mut juliet = rig.login("juliet@x/j");
+        rig.send(&mut juliet, "<presence><priority>-1</priority></presence>");
+        rig.received(&juliet);
+        let message = "<message id='m' to='juliet@x'><body>hi</body></message>";
+        rig.send(&mut romeo, message);
+        assert!(rig.received(&juliet).is_empty());
+        rig.send(&mut juliet, "<presence/>");
+        let received = rig.received(&juliet);
+        assert!(
+            received.iter().any(|stanza| stanza.contains("id='m'")),
+            "{received:?}"
+        );
+    }
+}

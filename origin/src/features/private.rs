@@ -165,3 +165,57 @@ fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), Stri
     slots.private.0 = rows.map(|(_, name, _)| name.clone()).collect();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::Rig;
+
+    fn iq(type_: &str, content: &str) -> String {
+        format!("<iq type='{type_}' id='p'><query xmlns='jabber:iq:private'>{content}</query></iq>")
+    }
+
+    #[test]
+    fn elements_are_stored_by_name_and_removed_by_an_empty_one() {
+        let mut rig = Rig::new(1, &["romeo@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let (first, second) = ("<a xmlns='urn:a'/>", "<b xmlns='urn:a'/>");
+        let full = "<a xmlns='urn:a'><deep>1 &lt; 2</deep></a>";
+        assert!(rig.ask(&mut romeo, &iq("get", first)).contains(first));
+        let both = format!("{full}<b xmlns='urn:a'><c/></b>");
+        assert!(rig.ask(&mut romeo, &iq("set", &both)).contains("'result'"));
+        assert!(rig.ask(&mut romeo, &iq("get", first)).contains(full));
+        assert!(rig.ask(&mut romeo, &iq("set", first)).contains("'result'"));
+        assert!(rig.ask(&mut romeo, &iq("get", first)).contains(first));
+        assert!(rig.ask(&mut romeo, &iq("get", second)).contains("<c/>"));
+    }
+
+    #[test]
+    fn what_cannot_be_stored_is_refused() {
+        let mut rig = Rig::with(1, &["romeo@x"], |config| config.limits.private_bytes = 64);
+        let mut romeo = rig.online("romeo@x/r");
+        let long = format!("<a xmlns='urn:a'>{}</a>", "x".repeat(64));
+        let cases = [
+            ("get", String::new(), "not-acceptable"),
+            ("set", String::new(), "not-acceptable"),
+            (
+                "get",
+                "<a xmlns='urn:a'/><b xmlns='urn:b'/>".to_owned(),
+                "not-acceptable",
+            ),
+            (
+                "set",
+                "<a xmlns='urn:a'/><b xmlns='urn:b'/>".to_owned(),
+                "bad-request",
+            ),
+            ("set", "<a/>".to_owned(), "not-acceptable"),
+            ("set", long, "policy-violation"),
+        ];
+        for (type_, content, condition) in cases {
+            let answer = rig.ask(&mut romeo, &iq(type_, &content));
+            assert!(
+                answer.contains(&format!("<{condition} ")),
+                "{content}: {answer}"
+            );
+        }
+    }
+}

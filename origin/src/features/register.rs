@@ -102,3 +102,54 @@ fn admit(ctx: &Ctx<'_>, iq: &Iq<'_>) -> Result<(), StanzaError> {
         false => Err(Condition::RegistrationRequired.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::{PASSWORD, Rig};
+
+    fn set(content: &str) -> String {
+        let query = format!("<query xmlns='jabber:iq:register'>{content}</query>");
+        format!("<iq type='set' id='g' to='x'>{query}</iq>")
+    }
+
+    #[test]
+    fn a_password_is_changed_by_its_owner() {
+        let mut rig = Rig::new(1, &["romeo@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let get = "<iq type='get' id='g'><query xmlns='jabber:iq:register'/></iq>";
+        let form = rig.ask(&mut romeo, get);
+        assert!(
+            form.contains("<registered/><username>romeo</username>"),
+            "{form}"
+        );
+        let change = |name: &str, password: &str| {
+            set(&format!(
+                "<username>{name}</username><password>{password}</password>"
+            ))
+        };
+        let refused = [
+            (set("<password>new</password>"), "bad-request"),
+            (set("<remove/><username>romeo</username>"), "bad-request"),
+            (change("juliet", "new"), "not-acceptable"),
+            (change("romeo", ""), "not-acceptable"),
+        ];
+        for (request, condition) in refused {
+            let answer = rig.ask(&mut romeo, &request);
+            assert!(
+                answer.contains(&format!("<{condition} ")),
+                "{request}: {answer}"
+            );
+        }
+        assert!(rig.try_login("romeo@x/s").is_ok());
+        assert!(
+            rig.ask(&mut romeo, &change("Romeo", "new"))
+                .contains("'result'")
+        );
+        assert!(rig.try_login("romeo@x/s").is_err());
+        assert!(
+            rig.ask(&mut romeo, &change("romeo", PASSWORD))
+                .contains("'result'")
+        );
+        assert!(rig.try_login("romeo@x/s").is_ok());
+    }
+}

@@ -205,6 +205,10 @@ pub fn change(ctx: &mut Ctx<'_>, contact: &Jid, before: &Item, after: Item) {
         return;
     }
     let looks_same = before.looks_like(&after) || !(before.is_listed || after.is_listed);
+    let element = match after.is_listed {
+        true => after.element(contact),
+        false => removed_element(contact),
+    };
     match after.is_void() {
         true => {
             ctx.delete(ROSTER, contact.as_str());
@@ -213,14 +217,10 @@ pub fn change(ctx: &mut Ctx<'_>, contact: &Jid, before: &Item, after: Item) {
         false => {
             ctx.put(ROSTER, contact.as_str(), after.encode());
             let items = &mut ctx.account.slots.roster.items;
-            items.insert(contact.clone(), after.clone());
+            items.insert(contact.clone(), after);
         }
     }
     if !looks_same {
-        let element = match after.is_listed {
-            true => after.element(contact),
-            false => removed_element(contact),
-        };
         push(ctx, element);
     }
 }

@@ -63,3 +63,27 @@ fn names(child: Child<'_>, attribute: &str, is: impl Fn(&Jid) -> bool) -> bool {
 fn is_ours(shared: &Shared, address: &Jid) -> bool {
     address.local().is_none() && shared.is_local(address.domain())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::Rig;
+
+    #[test]
+    fn what_claims_to_be_ours_is_taken_away_and_nothing_else() {
+        let mut rig = Rig::new(1, &["romeo@x", "juliet@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let juliet = rig.online("juliet@x/j");
+        let forged = "<stanza-id xmlns='urn:xmpp:sid:0' id='1' by='Juliet@X.'/>\
+                      <delay xmlns='urn:xmpp:delay' from='X' stamp='2002-09-10T23:08:25Z'/>";
+        let honest = "<body>hi</body><origin-id xmlns='urn:xmpp:sid:0' id='2'/>\
+                      <stanza-id xmlns='urn:xmpp:sid:0' id='3' by='room@y'/>\
+                      <delay xmlns='urn:xmpp:delay' from='romeo@x' stamp='2002-09-10T23:08:25Z'/>";
+        let message = format!("<message to='juliet@x'>{forged}{honest}{forged}</message>");
+        rig.send(&mut romeo, &message);
+        let received = rig.received(&juliet);
+        assert!(
+            received[0].contains(&format!("'>{honest}</message>")),
+            "{received:?}"
+        );
+    }
+}

@@ -78,3 +78,34 @@ fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
     ctx.put(VCARD, "", codec::encode(RECORD, &record));
     Ok(Reply::Empty)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::Rig;
+
+    #[test]
+    fn anyone_reads_it_and_the_owner_writes_it() {
+        let mut rig = Rig::with(2, &["romeo@x", "juliet@x"], |config| {
+            config.limits.vcard_bytes = 100;
+        });
+        let mut romeo = rig.online("romeo@x/r");
+        let mut juliet = rig.online("juliet@x/j");
+        let get = "<iq type='get' id='v' to='juliet@x'><vCard xmlns='vcard-temp'/></iq>";
+        let set = |name: &str| {
+            let vcard = format!("<vCard xmlns='vcard-temp'><FN>{name}</FN></vCard>");
+            format!("<iq type='set' id='v' to='juliet@x'>{vcard}</iq>")
+        };
+        assert!(rig.ask(&mut juliet, get).contains("<item-not-found"));
+        assert!(rig.ask(&mut romeo, get).contains("<service-unavailable"));
+        assert!(rig.ask(&mut romeo, &set("R")).contains("<forbidden"));
+        assert!(
+            rig.ask(&mut juliet, &set(&"J".repeat(99)))
+                .contains("<policy-violation")
+        );
+        assert!(rig.ask(&mut juliet, &set("J &amp; C")).contains("'result'"));
+        for client in [&mut romeo, &mut juliet] {
+            let read = rig.ask(client, get);
+            assert!(read.contains("<FN>J &amp; C</FN>"), "{read}");
+        }
+    }
+}

@@ -355,3 +355,43 @@ pub fn removed(ctx: &mut Ctx<'_>, contact: &Jid, item: &Item) {
         presence::hide_all(ctx, contact);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How the contact's server sees the same agreement.
+    fn mirror(state: State) -> State {
+        let swapped = |other: &&State| {
+            state.sees() == other.is_seen()
+                && state.is_seen() == other.sees()
+                && state.is_pending_out() == other.is_pending_in()
+                && state.is_pending_in() == other.is_pending_out()
+        };
+        *State::ALL
+            .iter()
+            .find(swapped)
+            .expect("the table is symmetric")
+    }
+
+    #[test]
+    fn both_ends_of_every_stanza_agree() {
+        let types = [
+            Type::Subscribe,
+            Type::Subscribed,
+            Type::Unsubscribe,
+            Type::Unsubscribed,
+        ];
+        for state in State::ALL {
+            for type_ in types {
+                let out = state.on(Way::Out, type_).expect("a subscription stanza");
+                let other = match out.passes {
+                    true => mirror(state).on(Way::In, type_).map(|inward| inward.next),
+                    false => Some(mirror(state)),
+                };
+                assert_eq!(other, Some(mirror(out.next)), "{state:?} {type_:?}");
+            }
+            assert_eq!(State::from_code(state.code()), Some(state));
+        }
+    }
+}

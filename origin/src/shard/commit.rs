@@ -95,9 +95,9 @@ impl Commits {
 
 impl Shard {
     /// Turns what a handler pushed into outputs, held where they must wait.
-    pub(super) fn conclude(&mut self, place: Place, resident: &mut Resident, cause: Cause) {
+    pub(super) fn conclude(&mut self, place: Place, resident: &mut Resident, cause: &Cause) {
         let mut effects = std::mem::take(&mut self.effects);
-        let receipt = match &cause {
+        let receipt = match cause {
             Cause::Client(session, number, _) => Some(self.receipt(*session, *number)),
             _ => None,
         };
@@ -106,7 +106,7 @@ impl Shard {
         for effect in effects.drain(..) {
             let output = match effect {
                 Effect::Write(write) => {
-                    self.wrote(place, resident, &cause, write, has_written);
+                    self.wrote(place, resident, cause, write, has_written);
                     has_written = true;
                     continue;
                 }
@@ -145,7 +145,7 @@ impl Shard {
             self.hold_or_emit(resident, output, has_written);
         }
         self.effects = effects;
-        self.account_for(resident, &cause, (receipt, routes), has_written);
+        self.account_for(resident, cause, (receipt, routes), has_written);
     }
 
     /// Notes who is to hear when everything this handler did has taken effect.
@@ -256,11 +256,11 @@ impl Shard {
     }
 
     /// The commit in flight has ended: releases what waited for it.
-    pub(super) fn committed(&mut self, result: Result<(), store::Error>) {
+    pub(super) fn committed(&mut self, result: &Result<(), store::Error>) {
         let Some(group) = self.commits.in_flight.take() else {
             return;
         };
-        if let Err(error) = &result {
+        if let Err(error) = result {
             metrics::failed_commit();
             tracing::error!(%error, accounts = group.places.len(), "commit failed");
             if let store::Error::Fenced { slot } = error {

@@ -28,7 +28,7 @@ impl Shard {
     /// Handles one event and everything it causes within this shard.
     pub fn step(&mut self, event: Event, now: Now) {
         match event {
-            Event::FromEdge(edge, frame) => self.from_edge(edge, frame, now),
+            Event::FromEdge(edge, frame) => self.take_frame(edge, frame, now),
             Event::EdgeGone(edge) => self.edge_gone(edge, now),
             Event::Routed(routed) => self.local.push_back(routed),
             Event::Settled(settled) => {
@@ -37,7 +37,7 @@ impl Shard {
             Event::Loaded(jid, result) => self.loaded(&jid, result, now),
             Event::Answered(jid, answered) => self.run(&jid, Work::Answered(answered), now),
             Event::Verified(jid, verified) => self.run(&jid, Work::Verified(verified), now),
-            Event::Committed(result) => self.committed(result),
+            Event::Committed(result) => self.committed(&result),
             Event::Admin(jid, request) => self.run(&jid, Work::Admin(request), now),
             Event::Tick => self.tick(now),
         }
@@ -48,7 +48,7 @@ impl Shard {
         }
     }
 
-    fn from_edge(&mut self, edge: EdgeId, frame: Frame<ToOrigin>, now: Now) {
+    fn take_frame(&mut self, edge: EdgeId, frame: Frame<ToOrigin>, now: Now) {
         // The fence: an edge that knows another owner's epoch speaks to that owner.
         if !self.runs(frame.slot) || self.epoch_of(frame.slot) != Some(frame.epoch) {
             metrics::stale_frame();
@@ -188,7 +188,7 @@ impl Shard {
         let login = &mut self.login;
         let ran = catch_unwind(AssertUnwindSafe(|| work::perform(&mut ctx, login, work)));
         if ran.is_ok() {
-            self.conclude(place, resident, cause);
+            self.conclude(place, resident, &cause);
             self.leave_if_idle(place, resident);
             return;
         }

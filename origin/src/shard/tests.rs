@@ -7,9 +7,16 @@ use couplet_proto::link::frame::{ToEdge, ToOrigin};
 use couplet_proto::xmpp::error::{Condition, StreamCondition};
 use couplet_proto::{Kind, Stanza, Type};
 
-use super::rig::{Rig, authenticate, jid};
-use crate::features::FEATURES;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use proptest::prelude::*;
+use sha2::{Digest, Sha256};
+
+use super::rig::{PASSWORD, Rig, authenticate, jid};
+use crate::features::{FEATURES, roster};
 use crate::hooks::pipeline::Pipeline;
+use crate::route::subscription::State;
 
 fn ids(stanzas: &[String]) -> Vec<&str> {
     let id = |stanza: &'_ String| -> Option<(usize, usize)> {
@@ -323,11 +330,7 @@ fn a_removed_account_is_gone_with_all_it_had() {
     assert_eq!(rig.closed(&romeo), Some(StreamCondition::NotAuthorized));
     assert_eq!(rig.closed(&other), Some(StreamCondition::NotAuthorized));
     assert!(rig.try_login("romeo@x/r").is_err());
-    let left = format!("{:?}", rig.store[&jid("romeo@x")]);
-    assert!(
-        left.contains("rows: {}") && left.contains("logs: {}"),
-        "{left}"
-    );
+    assert!(!rig.store.has(&jid("romeo@x")));
     rig.send(&mut juliet, &chat("m1", "romeo@x"));
     let received = rig.received(&juliet);
     assert!(received[0].contains("<service-unavailable"), "{received:?}");
@@ -355,4 +358,112 @@ fn a_flood_of_presence_is_thinned_out_to_the_latest() {
     assert!(rig.received(&other)[0].contains("unavailable"));
     rig.tick(1_000);
     assert!(rig.received(&other).is_empty());
+}
+
+fn hmac_sha_256(key: &[u8], data: &str) -> Vec<u8> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any length");
+    mac.update(data.as_bytes());
+    mac.finalize().into_bytes().to_vec()
+}
+
+/// RFC 5802 §3, the client's half.
+#[test]
+fn a_client_logs_in_with_scram() {
+    let mut rig = Rig::new(1, &["romeo@x"]);
+    let (account, connection) = (jid("romeo@x"), rig.connection());
+    let bare = "n=romeo,r=nonce";
+    let first = format!("n,,{bare}");
+    let request = authenticate(&account, "SCRAM-SHA-256", first.into_bytes());
+    rig.up(&account, ToOrigin::Authenticate(connection, request));
+    let challenge = match rig.next_frame(connection) {
+        ToEdge::Challenge { data, .. } => String::from_utf8(data.to_vec()).expect("text"),
+        other => panic!("{other:?}"),
+    };
+    let fields: Vec<&str> = challenge.split(',').map(|field| &field[2..]).collect();
+    let salt = STANDARD.decode(fields[1]).expect("base64");
+    let rounds = fields[2].parse().expect("a number");
+    let mut salted = [0; 32];
+    pbkdf2::pbkdf2_hmac::<Sha256>(PASSWORD.as_bytes(), &salt, rounds, &mut salted);
+    let client_key = hmac_sha_256(&salted, "Client Key");
+    let without_proof = format!("c=biws,r={}", fields[0]);
+    let signed = format!("{bare},{challenge},{without_proof}");
+    let signature = hmac_sha_256(&Sha256::digest(&client_key), &signed);
+    let proof = client_key
+        .iter()
+        .zip(signature)
+        .map(|(key, byte)| key ^ byte);
+    let proof = STANDARD.encode(proof.collect::<Vec<u8>>());
+    let respond = ToOrigin::Respond {
+        connection,
+        account: account.clone(),
+        data: format!("{without_proof},p={proof}").into(),
+    };
+    rig.up(&account, respond);
+    let expected = STANDARD.encode(hmac_sha_256(&hmac_sha_256(&salted, "Server Key"), &signed));
+    match rig.next_frame(connection) {
+        ToEdge::Authenticated { data, .. } => {
+            assert_eq!(data.expect("a signature"), format!("v={expected}"));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What one of two contacts does.
+#[derive(Debug, Clone, Copy)]
+struct Act {
+    by_romeo: bool,
+    what: usize,
+}
+
+const ACTS: usize = 7;
+
+impl Act {
+    fn stanza(self) -> String {
+        let to = if self.by_romeo { "juliet@x" } else { "romeo@x" };
+        let presence = |type_| format!("<presence type='{type_}' to='{to}'/>");
+        let roster = |more| {
+            let item = format!("<item jid='{to}'{more}/>");
+            format!("<iq type='set' id='r'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
+        };
+        match self.what {
+            0 => presence("subscribe"),
+            1 => presence("subscribed"),
+            2 => presence("unsubscribe"),
+            3 => presence("unsubscribed"),
+            4 => roster(" name='N'"),
+            5 => roster(" subscription='remove'"),
+            _ => "<presence/>".to_owned(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// RFC 6121 Appendix A: whatever two users do one after the other, both servers (here: both
+    /// accounts) agree on who sees whom and who waits for whose answer.
+    #[test]
+    fn two_rosters_mirror_each_other(
+        acts in proptest::collection::vec((any::<bool>(), 0..ACTS), 1..40),
+    ) {
+        let mut rig = Rig::new(2, &["romeo@x", "juliet@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let mut juliet = rig.online("juliet@x/j");
+        for (by_romeo, what) in acts {
+            let act = Act { by_romeo, what };
+            let actor = if by_romeo { &mut romeo } else { &mut juliet };
+            rig.send(actor, &act.stanza());
+            let mut state = |of: &str, contact: &str| -> State {
+                let account = rig.account(of).expect("it has a session");
+                let item = roster::item(account, &jid(contact));
+                item.map(|item| item.state).unwrap_or_default()
+            };
+            let (his, hers) = (state("romeo@x", "juliet@x"), state("juliet@x", "romeo@x"));
+            let context = format!("after {act:?}: {his:?} {hers:?}");
+            prop_assert_eq!(his.sees(), hers.is_seen(), "{}", context);
+            prop_assert_eq!(hers.sees(), his.is_seen(), "{}", context);
+            prop_assert_eq!(his.is_pending_out(), hers.is_pending_in(), "{}", context);
+            prop_assert_eq!(hers.is_pending_out(), his.is_pending_in(), "{}", context);
+        }
+    }
 }

@@ -3,11 +3,12 @@
 //! Nothing happens by itself: [`Rig::run`] carries events until there are none. Commits may be
 //! held back and made to fail.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod model;
+
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::OnceLock;
 
-use bytes::Bytes;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Authenticate, Bind, Channel, Detached, Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
@@ -17,6 +18,7 @@ use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
+use self::model::Model;
 use super::event::{Answered, Event, Verified};
 use super::output::Output;
 use super::state::Shard;
@@ -26,8 +28,9 @@ use crate::config::Config;
 use crate::features::FEATURES;
 use crate::hooks::context::Shared;
 use crate::hooks::pipeline::Pipeline;
-use crate::hooks::{Answer, Ask, Feature, Flow, Message, Stage, Target, get};
-use crate::store::{self, Batch, CREDENTIALS, LogId, Snapshot, Write};
+use crate::hooks::{Feature, Flow, Message, Stage, Target, get};
+use crate::session::Account;
+use crate::store::{self, Batch};
 
 /// The one edge of a rig.
 pub(crate) const EDGE: EdgeId = EdgeId(0);
@@ -57,7 +60,7 @@ pub(crate) struct Rig {
     shards: Vec<Shard>,
     events: VecDeque<(usize, Event)>,
     /// What has been stored, by bare address.
-    pub(crate) store: HashMap<Jid, Owned>,
+    pub(crate) store: Model,
     pub(crate) now: Now,
     inboxes: HashMap<ConnectionId, Inbox>,
     connections: u64,
@@ -66,13 +69,6 @@ pub(crate) struct Rig {
     pub(crate) holds_loads: bool,
     commits: VecDeque<(usize, Vec<Batch>)>,
     loads: VecDeque<(usize, Slot, Jid)>,
-}
-
-/// What the store has of one owner.
-#[derive(Debug, Default, Clone)]
-pub(crate) struct Owned {
-    rows: BTreeMap<(u8, bool, Box<str>), Bytes>,
-    pub(crate) logs: BTreeMap<u8, BTreeMap<LogId, Bytes>>,
 }
 
 /// What an edge has heard for one connection.
@@ -135,7 +131,7 @@ impl Rig {
         let mut rig = Self {
             shards: (0..shards).map(shard).collect(),
             events: VecDeque::new(),
-            store: HashMap::new(),
+            store: Model::default(),
             now: Now {
                 mono: 1000,
                 unix: 1_000_000_000,
@@ -148,9 +144,7 @@ impl Rig {
             loads: VecDeque::new(),
         };
         for account in accounts {
-            let key = (CREDENTIALS.id, true, "".into());
-            let owned = rig.store.entry(jid(account)).or_default();
-            owned.rows.insert(key, credentials().encode());
+            rig.store.add(jid(account), credentials());
         }
         rig
     }
@@ -215,6 +209,22 @@ impl Rig {
         };
         let account = client.jid.to_bare();
         self.push_frame(&account, EPOCH, frame);
+    }
+
+    /// A client sends a request; the one stanza that comes back.
+    pub(crate) fn ask(&mut self, client: &mut Client, xml: &str) -> String {
+        self.send(client, xml);
+        let mut received = self.received(client);
+        assert_eq!(received.len(), 1, "{xml} brought {received:?}");
+        received.remove(0)
+    }
+
+    /// An account in memory.
+    pub(crate) fn account(&mut self, bare: &str) -> Option<&Account> {
+        let shard = self.shard_of(Slot::of(SEED, &jid(bare)));
+        let residents = &mut self.shards[shard].residents;
+        let place = residents.find(bare)?;
+        residents.get_mut(place).map(|resident| &resident.account)
     }
 
     /// A client's connection is gone.
@@ -360,7 +370,7 @@ impl Rig {
                 false => self.end_load(shard, owner),
             },
             Output::Ask(_, owner, ask, asked, then) => {
-                let answer = Ok(self.answer(&owner, ask));
+                let answer = Ok(self.store.answer(&owner, ask));
                 let answered = Box::new(Answered {
                     answer,
                     asked,
@@ -426,72 +436,20 @@ impl Rig {
     }
 
     fn end_load(&mut self, shard: usize, owner: Jid) {
-        let owned = self.store.get(&owner).cloned().unwrap_or_default();
-        let rows = owned
-            .rows
-            .iter()
-            .filter(|((_, is_resident, _), _)| *is_resident);
-        let rows = rows.map(|((table, _, key), value)| (*table, key.clone(), value.clone()));
-        let logs = owned.logs.iter().filter(|(_, entries)| !entries.is_empty());
-        let snapshot = Snapshot {
-            rows: rows.collect(),
-            logs: logs
-                .map(|(log, entries)| (*log, entries.len() as u64))
-                .collect(),
-        };
+        let snapshot = Ok(self.store.snapshot(&owner));
         self.events
-            .push_back((shard, Event::Loaded(owner, Ok(snapshot))));
+            .push_back((shard, Event::Loaded(owner, snapshot)));
     }
 
     fn end_commit(&mut self, shard: usize, batches: Vec<Batch>, succeeds: bool) {
         let result = match succeeds {
             true => {
-                let writes = batches.into_iter().flat_map(|batch| batch.writes);
-                writes.for_each(|(owner, write)| self.apply(owner, write));
+                self.store.commit(batches);
                 Ok(())
             }
             false => Err(store::Error::Unavailable("as the test wants".to_owned())),
         };
         self.events.push_back((shard, Event::Committed(result)));
-    }
-
-    fn apply(&mut self, owner: Jid, write: Write) {
-        let owned = self.store.entry(owner).or_default();
-        match write {
-            Write::Put { table, key, value } => {
-                owned.rows.insert((table.id, table.is_resident, key), value);
-            }
-            Write::Delete { table, key } => {
-                owned.rows.remove(&(table.id, table.is_resident, key));
-            }
-            Write::Append { log, id, value } => {
-                owned.logs.entry(log.id).or_default().insert(id, value);
-            }
-            Write::Truncate { log, through } => {
-                let entries = owned.logs.entry(log.id).or_default();
-                entries.retain(|id, _| *id > through);
-            }
-            Write::Erase => *owned = Owned::default(),
-        }
-    }
-
-    fn answer(&self, owner: &Jid, ask: Ask) -> Answer {
-        let owned = self.store.get(owner).cloned().unwrap_or_default();
-        match ask {
-            Ask::Value(table, key) => {
-                let value = owned.rows.get(&(table.id, table.is_resident, key));
-                Answer::Value(value.cloned())
-            }
-            Ask::Log(log, after, max) => {
-                let entries = owned.logs.get(&log.id).cloned().unwrap_or_default();
-                let later = entries.into_iter().filter(|(id, _)| Some(*id) > after);
-                Answer::Log(later.take(max).collect())
-            }
-            Ask::Derive(password) => {
-                let derived = Credentials::derive(&password.0, 4096, [1; 16], [2; 16]);
-                Answer::Derived(derived.ok().map(Box::new))
-            }
-        }
     }
 }
 

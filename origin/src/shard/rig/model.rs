@@ -1,0 +1,115 @@
+//! A store in memory: what it has is there at once.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use couplet_proto::Jid;
+
+use crate::auth::Credentials;
+use crate::hooks::{Answer, Ask};
+use crate::store::{Batch, CREDENTIALS, LogId, Snapshot, Write};
+
+/// What is stored, by bare address.
+#[derive(Debug, Default)]
+pub(crate) struct Model(HashMap<Jid, Owned>);
+
+/// What is stored for one owner: values by table and key, entries by log.
+#[derive(Debug, Default)]
+struct Owned {
+    rows: BTreeMap<(Place, Box<str>), Bytes>,
+    logs: BTreeMap<u8, BTreeMap<LogId, Bytes>>,
+}
+
+/// A table: its id, and whether it is resident.
+type Place = (u8, bool);
+
+// === impl Model ===
+
+impl Model {
+    /// Makes an account.
+    pub(crate) fn add(&mut self, account: Jid, credentials: &Credentials) {
+        let put = Write::Put {
+            table: CREDENTIALS,
+            key: "".into(),
+            value: credentials.encode(),
+        };
+        self.apply(account, put);
+    }
+
+    /// Whether anything is stored for this owner.
+    pub(crate) fn has(&self, owner: &Jid) -> bool {
+        let owned = self.0.get(owner);
+        owned.is_some_and(|owned| !owned.rows.is_empty() || !owned.logs.is_empty())
+    }
+
+    pub(super) fn commit(&mut self, batches: Vec<Batch>) {
+        for (owner, write) in batches.into_iter().flat_map(|batch| batch.writes) {
+            self.apply(owner, write);
+        }
+    }
+
+    pub(super) fn snapshot(&self, owner: &Jid) -> Snapshot {
+        let Some(owned) = self.0.get(owner) else {
+            return Snapshot::default();
+        };
+        let rows = owned
+            .rows
+            .iter()
+            .filter(|(((_, is_resident), _), _)| *is_resident);
+        let rows = rows.map(|(((table, _), key), value)| (*table, key.clone(), value.clone()));
+        let logs = owned.logs.iter().filter(|(_, entries)| !entries.is_empty());
+        Snapshot {
+            rows: rows.collect(),
+            logs: logs
+                .map(|(log, entries)| (*log, entries.len() as u64))
+                .collect(),
+        }
+    }
+
+    pub(super) fn answer(&self, owner: &Jid, ask: Ask) -> Answer {
+        let owned = self.0.get(owner);
+        match ask {
+            Ask::Value(table, key) => {
+                let place = ((table.id, table.is_resident), key);
+                Answer::Value(owned.and_then(|owned| owned.rows.get(&place)).cloned())
+            }
+            Ask::Log(log, after, max) => {
+                let entries = owned.and_then(|owned| owned.logs.get(&log.id));
+                let entries = entries.into_iter().flatten();
+                let later = entries.filter(|(id, _)| Some(**id) > after);
+                Answer::Log(
+                    later
+                        .take(max)
+                        .map(|(id, value)| (*id, value.clone()))
+                        .collect(),
+                )
+            }
+            Ask::Derive(password) => {
+                let derived = Credentials::derive(&password.0, 4096, [1; 16], [2; 16]);
+                Answer::Derived(derived.ok().map(Box::new))
+            }
+        }
+    }
+
+    fn apply(&mut self, owner: Jid, write: Write) {
+        let owned = self.0.entry(owner).or_default();
+        match write {
+            Write::Put { table, key, value } => {
+                owned
+                    .rows
+                    .insert(((table.id, table.is_resident), key), value);
+            }
+            Write::Delete { table, key } => {
+                owned.rows.remove(&((table.id, table.is_resident), key));
+            }
+            Write::Append { log, id, value } => {
+                owned.logs.entry(log.id).or_default().insert(id, value);
+            }
+            Write::Truncate { log, through } => {
+                let entries = owned.logs.entry(log.id).or_default();
+                entries.retain(|id, _| *id > through);
+            }
+            Write::Erase => *owned = Owned::default(),
+        }
+    }
+}
