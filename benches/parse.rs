@@ -10,7 +10,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 
 const STREAM: &str = "<stream:stream xmlns='jabber:client' \
      xmlns:stream='http://etherx.jabber.org/streams'><iq type='set' id='r1' \
-     to='juliet@capulet.example'><query xmlns='jabber:iq:roster'><item jid='romeo@montague.example' \
+     to='juliet@capulet.example'><query xmlns='jabber:iq:roster'>\
+     <item jid='romeo@montague.example' \
      name='Romeo &amp; co' subscription='both'><group>Friends</group></item></query></iq>";
 
 fn stanza() -> Stanza {

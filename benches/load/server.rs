@@ -217,7 +217,8 @@ async fn request(
     let length = body.len();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\
-         couplet-ctl: load\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+         couplet-ctl: load\r\ncontent-type: application/json\r\n\
+         content-length: {length}\r\n\r\n{body}"
     );
     stream.write_all(head.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -321,7 +321,8 @@ fn c07_errors_repeat_little() {
             (
                 "2",
                 format!(
-                    "<iq type='get' id='2' to='nobody@montague.lit/{}'><a xmlns='u'>{text}</a></iq>",
+                    "<iq type='get' id='2' to='nobody@montague.lit/{}'>\
+                     <a xmlns='u'>{text}</a></iq>",
                     "r".repeat(900)
                 ),
             ),

@@ -59,7 +59,11 @@ pub struct Options {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Another process has the folder.
-    #[error("another couplet{} is using the data folder {}", in_process(*.process), folder.display())]
+    #[error(
+        "another couplet{} is using the data folder {}",
+        in_process(*.process),
+        folder.display()
+    )]
     InUse {
         /// The data folder.
         folder: PathBuf,
