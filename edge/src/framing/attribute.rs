@@ -65,6 +65,7 @@ impl<'a> Attributes<'a> {
 }
 
 /// The next `name='value'` of a tag, which white space must precede.
+#[inline]
 pub(super) fn pair<'a>(rest: &mut &'a str) -> Result<Option<(&'a str, &'a str)>, FramingError> {
     let bytes = rest.as_bytes();
     let start = skip_space(bytes, 0);
@@ -92,6 +93,7 @@ pub(super) fn pair<'a>(rest: &mut &'a str) -> Result<Option<(&'a str, &'a str)>,
 }
 
 /// The value that an attribute has, normalised (XML 1.0 §3.3.3).
+#[inline]
 pub(super) fn value(raw: &str) -> Result<Cow<'_, str>, FramingError> {
     if Class::NORMALISED.has_none(raw.as_bytes()) {
         return Ok(Cow::Borrowed(raw));
@@ -102,6 +104,7 @@ pub(super) fn value(raw: &str) -> Result<Cow<'_, str>, FramingError> {
 }
 
 /// Writes the value of an attribute in canonical form.
+#[inline]
 pub(super) fn write_value(out: &mut String, raw: &str) -> Result<(), FramingError> {
     if Class::ESCAPED.has_none(raw.as_bytes()) {
         out.put(raw);
@@ -146,6 +149,7 @@ fn decode(raw: &str, mut part: impl FnMut(&str)) -> Result<(), FramingError> {
 }
 
 /// Writes character data without references in canonical form; line ends become LF.
+#[inline]
 pub(super) fn write_text(out: &mut String, raw: &str) -> Result<(), FramingError> {
     let bytes = raw.as_bytes();
     let mut done = 0;
@@ -182,6 +186,7 @@ pub(super) fn write_cdata(out: &mut String, raw: &str) {
     }
 }
 
+#[inline]
 fn skip_space(bytes: &[u8], from: usize) -> usize {
     let spaces = bytes[from..]
         .iter()

@@ -68,12 +68,14 @@ pub(super) fn read(
 }
 
 /// Splits the inside of a start tag after its name.
+#[inline]
 pub(super) fn split_name(content: &str) -> (&str, &str) {
     let end = content.bytes().position(is_space);
     content.split_at(end.unwrap_or(content.len()))
 }
 
 /// Refuses attributes that have the same name once prefixes are resolved, and unbound prefixes.
+#[inline]
 pub(super) fn check_duplicates(
     attributes: &[Attribute<'_>],
     scope: &Scope<'_>,
@@ -470,6 +472,7 @@ fn keep(out: &mut String, value: &str) -> Range<usize> {
 }
 
 /// Writes the name of a namespace as the value of an attribute; whether no parser trips over it.
+#[inline]
 fn write_ns(out: &mut String, uri: &str) -> bool {
     match Class::ESCAPED.has_none(uri.as_bytes()) {
         true => out.put(uri),

@@ -345,6 +345,7 @@ pub(super) fn reference(name: &str) -> Result<char, FramingError> {
 }
 
 /// Splits a qualified name into prefix, empty if there is none, and local name.
+#[inline]
 pub(super) fn qname(name: &str) -> Result<(&str, &str), FramingError> {
     let (prefix, local) = match memchr::memchr(b':', name.as_bytes()) {
         Some(colon) => {
@@ -358,6 +359,7 @@ pub(super) fn qname(name: &str) -> Result<(&str, &str), FramingError> {
 }
 
 /// Namespaces in XML 1.0 §3, `NCName`.
+#[inline]
 fn check_ncname(name: &str) -> Result<(), FramingError> {
     let Some((&first, rest)) = name.as_bytes().split_first() else {
         return Err(BAD_NAME);
@@ -416,6 +418,7 @@ fn is_name_rest(c: char) -> bool {
 /// XML does not demand it, but others do: libxml2 calls a stanza with another name broken, and
 /// Expat ends the stream when the name holds the separator that a client asked it to put between
 /// namespace and name, unless URIs have that character too.
+#[inline]
 pub(super) fn is_uri(ns: &str) -> bool {
     let class = Class::union(ns.as_bytes());
     if class.overlaps(Class::NOT_URI) {

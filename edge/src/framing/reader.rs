@@ -142,6 +142,7 @@ impl Framer {
         result
     }
 
+    #[inline]
     fn advance(&mut self, input: &mut &[u8]) -> Result<Option<Item>, FramingError> {
         loop {
             if self.phase == Phase::Ended {
@@ -168,24 +169,29 @@ impl Framer {
             };
             self.meter.took(end);
             *input = &bytes[end..];
-            let item = if self.buffer.is_empty() {
-                self.complete(token, &bytes[..end])?
+            let result = if self.buffer.is_empty() {
+                self.forget();
+                self.complete(token, &bytes[..end])
             } else {
                 let mut whole = std::mem::take(&mut self.buffer);
                 whole.extend_from_slice(&bytes[..end]);
-                self.complete(token, &whole)?
+                self.forget();
+                self.complete(token, &whole)
             };
-            self.forget();
-            if item.is_some() {
-                return Ok(item);
+            // An item is large: it is handed on as it came, not taken apart.
+            if !matches!(result, Ok(None)) {
+                return result;
             }
         }
     }
 
     /// Gives up what has been received of the current element.
+    #[inline]
     fn forget(&mut self) {
         self.place = Place::Outside;
-        self.buffer = Vec::new();
+        if self.buffer.capacity() > 0 {
+            self.buffer = Vec::new();
+        }
         self.checked = 0;
         self.meter.reset();
     }
@@ -199,6 +205,7 @@ impl Framer {
     }
 
     /// A token is complete; `bytes` is all of it.
+    #[inline]
     fn complete(&mut self, token: Token, bytes: &[u8]) -> Result<Option<Item>, FramingError> {
         let budget = &self.meter.budget;
         match token {

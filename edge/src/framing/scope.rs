@@ -69,6 +69,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Adds the declarations of a start tag; returns what [`Scope::leave`] needs to undo it.
+    #[inline]
     pub(super) fn enter(&mut self, tag: &Attributes<'a>) -> Result<usize, FramingError> {
         let mark = self.inner.len();
         for declaration in &tag.declarations {
@@ -91,11 +92,13 @@ impl<'a> Scope<'a> {
     }
 
     /// Forgets the declarations made since `mark`.
+    #[inline]
     pub(super) fn leave(&mut self, mark: usize) {
         self.inner.truncate(mark);
     }
 
     /// The namespace of an element with this prefix.
+    #[inline]
     pub(super) fn element(&self, prefix: &str) -> Result<Ns, FramingError> {
         let found = match self.find(prefix) {
             Some(index) => Ns::Bound(index),
@@ -112,6 +115,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The namespace of an attribute with this prefix.
+    #[inline]
     pub(super) fn attribute(&self, prefix: &str) -> Result<Ns, FramingError> {
         match prefix {
             "" => Ok(Ns::None),
@@ -121,6 +125,7 @@ impl<'a> Scope<'a> {
     }
 
     /// The name of a namespace; empty for none.
+    #[inline]
     pub(super) fn name(&self, ns: Ns) -> &str {
         match ns {
             Ns::None => "",
@@ -133,6 +138,7 @@ impl<'a> Scope<'a> {
     }
 
     /// Whether both are the same namespace.
+    #[inline]
     pub(super) fn is_same(&self, one: Ns, other: Ns) -> bool {
         one == other || is_equal(self.name(one), self.name(other))
     }
@@ -147,6 +153,7 @@ impl<'a> Scope<'a> {
         bindings.collect()
     }
 
+    #[inline]
     fn find(&self, prefix: &str) -> Option<usize> {
         let position = |bindings: &[Binding<'_>]| {
             bindings
@@ -164,6 +171,7 @@ impl<'a> Scope<'a> {
 ///
 /// Most are empty or of different lengths. An empty text may have no valid address, and comparing
 /// nothing at such an address costs the vector instructions of `memcmp` a microsecond.
+#[inline]
 fn is_equal(one: &str, other: &str) -> bool {
     one.len() == other.len() && (one.is_empty() || one == other)
 }

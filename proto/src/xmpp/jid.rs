@@ -152,8 +152,10 @@ impl Jid {
 
     /// Finds the parts of a prepared text.
     fn split(text: Arc<str>) -> Self {
-        let bare = text.find('/').unwrap_or(text.len());
-        let local = text[..bare].find('@').unwrap_or(0);
+        let bytes = text.as_bytes();
+        let find = |end: usize, wanted: u8| bytes[..end].iter().position(|byte| *byte == wanted);
+        let bare = find(bytes.len(), b'/').unwrap_or(bytes.len());
+        let local = find(bare, b'@').unwrap_or(0);
         let short = |bytes: usize| u16::try_from(bytes).expect("parts are at most 1023 bytes");
         Self {
             local_bytes: short(local),
@@ -273,12 +275,13 @@ fn is_plain_local(part: &str) -> bool {
 fn is_plain_domain(part: &str) -> bool {
     has_length(part)
         && !part.starts_with(['.', '-'])
-        && !part.contains("..")
-        // An A-label must be turned into its U-label.
-        && !part.contains("xn--")
         && part
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'))
+        // Windows beat a search for a text in something this short. An A-label must be turned
+        // into its U-label.
+        && !part.as_bytes().windows(2).any(|pair| pair == b"..")
+        && !part.as_bytes().windows(4).any(|four| four == b"xn--")
 }
 
 fn is_plain_resource(part: &str) -> bool {
