@@ -29,9 +29,9 @@ pub(super) struct Held {
     /// The commit it waits for.
     ticket: u64,
     outputs: Vec<Output>,
-    /// What to send instead when that commit fails. `None`: it wrote nothing itself and only
+    /// Who hears of it instead when that commit fails. `None`: it wrote nothing itself and only
     /// keeps its place behind something that did.
-    failure: Option<Vec<Output>>,
+    cause: Option<Cause>,
 }
 
 /// The commit in flight and the one that gathers.
@@ -191,11 +191,10 @@ impl Shard {
         let owner = resident.account.jid.clone();
         self.commits.add(resident.slot, epoch, place, owner, write);
         if !has_written {
-            let failure = cause.failure(resident, self, Condition::ResourceConstraint);
             resident.held.push_back(Held {
                 ticket,
                 outputs: Vec::new(),
-                failure: Some(failure),
+                cause: Some(cause.clone()),
             });
         }
     }
@@ -203,14 +202,14 @@ impl Shard {
     fn hold_or_emit(&mut self, resident: &mut Resident, output: Output, has_written: bool) {
         match resident.held.back_mut() {
             None => self.emit(output),
-            Some(held) if has_written || held.failure.is_none() => held.outputs.push(output),
+            Some(held) if has_written || held.cause.is_none() => held.outputs.push(output),
             // This handler wrote nothing: it keeps its place behind one that did, but not its
             // fate.
             Some(held) => {
                 let follower = Held {
                     ticket: held.ticket,
                     outputs: vec![output],
-                    failure: None,
+                    cause: None,
                 };
                 resident.held.push_back(follower);
             }
@@ -300,7 +299,10 @@ impl Shard {
     fn revoke(&mut self, place: Place, resident: &mut Resident) {
         let held: VecDeque<Held> = std::mem::take(&mut resident.held);
         for held in held {
-            let outputs = held.failure.unwrap_or(held.outputs);
+            let outputs = match held.cause {
+                Some(cause) => cause.failure(resident, self, Condition::ResourceConstraint),
+                None => held.outputs,
+            };
             outputs.into_iter().for_each(|output| self.emit(output));
         }
         let owner = &resident.account.jid;

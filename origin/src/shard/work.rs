@@ -108,6 +108,7 @@ fn admin(ctx: &mut Ctx<'_>, request: Request) {
 }
 
 /// Who caused a handler to run: who is told when it has taken effect, or when it has failed.
+#[derive(Debug, Clone)]
 pub(super) enum Cause {
     /// A client's stanza, by number.
     Client(SessionId, u64, Arc<Stanza>),
