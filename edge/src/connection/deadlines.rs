@@ -154,7 +154,8 @@ impl Connection {
         } else if due(self.deadlines.pinged, limits.ping_timeout_secs) {
             self.edge.metrics.ping_timeouts.increment(1);
             info!(peer = %self.peer, "client gives no sign of life");
-            self.lose(Detached::Lost);
+            self.deadlines.pinged = 0;
+            self.step(Event::Silent);
         } else if self.deadlines.pinged == 0
             && limits.ping_after_secs != 0
             && due(self.deadlines.heard, limits.ping_after_secs)
