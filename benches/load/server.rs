@@ -177,7 +177,7 @@ fn command(
     for setting in settings.iter().chain(&args.set) {
         command.args(["--set", setting]);
     }
-    // It says on standard output how to add an account; the table stands there.
+    // It says how to add an account, and the table is to be read.
     command.stdin(Stdio::null()).stdout(Stdio::null());
     command.current_dir(folder);
     let mut command = Command::from(command);
