@@ -3,26 +3,26 @@
 //! quick-xml finds tags, text and references and matches end tags; it lets pass much that XML
 //! forbids, so names, attributes, characters, references and namespaces are checked here.
 
-use std::borrow::Cow;
-use std::ops::Range;
-
 use couplet_proto::xmpp::byte_str::ByteStr;
-use couplet_proto::xmpp::error::Condition;
 use couplet_proto::xmpp::escape::{self, Sink};
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::{Entry, Payload};
-use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+use couplet_proto::{Element, Kind};
 use quick_xml::Reader;
 use quick_xml::events::Event;
 use smallvec::SmallVec;
 
 use super::attribute::{self, Attribute, Attributes};
 use super::guard::{self, Class, is_space};
+use super::head::Head;
 use super::scope::{Ns, Scope, StreamScope};
-use super::{Budget, FramingError, Item, MalformedStanza};
+use super::{Budget, FramingError, Item};
 
 /// Up to this many attributes are compared pair by pair, which is faster than sorting them.
 const PAIRWISE_MAX: usize = 8;
+
+/// A buffer that is this much larger than what it holds is not kept: queues count what is held.
+const SLACK_BYTES_MAX: usize = 1024;
 
 /// Reads one top-level element, from its first byte to its last.
 pub(super) fn read(
@@ -159,17 +159,6 @@ struct Open<'a> {
     ns: Ns,
     /// What the scope held before it.
     mark: usize,
-}
-
-/// The attributes of a stanza.
-struct Head<'a> {
-    kind: Kind,
-    type_: Option<Cow<'a, str>>,
-    to: Option<Cow<'a, str>>,
-    from: Option<Cow<'a, str>>,
-    id: Option<Range<usize>>,
-    lang: Option<Range<usize>>,
-    extra: Range<usize>,
 }
 
 // === impl Writer ===
@@ -371,29 +360,9 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Reads the attributes of a stanza. Those that no specification knows are dropped, unless
-    /// they are in a namespace of their own.
+    /// The start tag of a stanza: what is foreign to it is written, the rest is kept apart.
     fn write_head(&mut self, kind: Kind) -> Result<(), FramingError> {
-        let mut head = Head {
-            kind,
-            type_: None,
-            to: None,
-            from: None,
-            id: None,
-            lang: None,
-            extra: 0..0,
-        };
-        for attribute in &self.tag.plain {
-            let value = attribute::value(attribute.raw)?;
-            match (attribute.prefix, attribute.local) {
-                ("", "type") => head.type_ = Some(value),
-                ("", "to") => head.to = Some(value),
-                ("", "from") => head.from = Some(value),
-                ("", "id") => head.id = Some(keep(&mut self.out, &value)),
-                ("xml", "lang") => head.lang = Some(keep(&mut self.out, &value)),
-                _ => {}
-            }
-        }
+        let mut head = Head::read(kind, &self.tag, &mut self.out)?;
         self.tag
             .plain
             .retain(|attribute| (attribute.prefix, attribute.local) != ("xml", "lang"));
@@ -405,70 +374,20 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Item, FramingError> {
+    fn finish(mut self) -> Result<Item, FramingError> {
+        if self.out.capacity() - self.out.len() > SLACK_BYTES_MAX {
+            self.out.shrink_to_fit();
+        }
         let shared = ByteStr::from(self.out);
         let text = shared.as_str();
         let Some(head) = self.head else {
             let element = Element::parse(text, ns::CLIENT).ok_or(guard::TOO_DEEP)?;
             return Ok(Item::Element(element));
         };
-        let children = self.children.len();
-        let type_ = Type::from_attribute(head.kind, head.type_.as_deref());
-        let type_ = type_.filter(|type_| !self.has_odd_ns && head.is_sound(*type_, children));
-        let parse = |jid: &Option<Cow<'_, str>>| jid.as_deref().map(Jid::parse).transpose();
-        let (to, from) = (parse(&head.to), parse(&head.from));
-        let (type_, to, from) = match (type_, to, from) {
-            (Some(type_), Ok(to), Ok(from)) => (type_, to, from),
-            (_, to, from) => {
-                let is_addressed = to.is_ok() && from.is_ok();
-                return Ok(Item::Malformed(Box::new(MalformedStanza {
-                    kind: head.kind,
-                    type_attribute: head.type_.map(Cow::into_owned),
-                    id: head.id.map(|range| text[range].to_owned()),
-                    condition: match is_addressed {
-                        true => Condition::BadRequest,
-                        false => Condition::JidMalformed,
-                    },
-                    is_from_forged_or_bad: from.is_err(),
-                    from: from.ok().flatten(),
-                    to: to.ok().flatten(),
-                })));
-            }
-        };
-        let part = |range: Range<usize>| shared.slice_ref(&text[range]);
-        let payload = part(self.payload_start..text.len());
-        Ok(Item::Stanza(Stanza {
-            kind: head.kind,
-            type_,
-            id: head.id.map(part),
-            from,
-            to,
-            lang: head.lang.map(part),
-            extra: (!head.extra.is_empty()).then(|| part(head.extra)),
-            payload: Payload::from_canonical(payload, self.children),
-        }))
+        let payload = shared.slice_ref(&text[self.payload_start..]);
+        let payload = Payload::from_canonical(payload, self.children);
+        Ok(head.into_item(&shared, payload, !self.has_odd_ns))
     }
-}
-
-// === impl Head ===
-
-impl Head<'_> {
-    /// RFC 6120 §8.2.3: an IQ has an id, a request exactly one child, a result at most one.
-    fn is_sound(&self, type_: Type, children: usize) -> bool {
-        match (self.kind, type_) {
-            (Kind::Iq, Type::Get | Type::Set) => self.id.is_some() && children == 1,
-            (Kind::Iq, Type::Result) => self.id.is_some() && children <= 1,
-            (Kind::Iq, _) => self.id.is_some(),
-            _ => true,
-        }
-    }
-}
-
-/// Appends a string of the head; returns where it stands.
-fn keep(out: &mut String, value: &str) -> Range<usize> {
-    let start = out.len();
-    out.put(value);
-    start..out.len()
 }
 
 /// Writes the name of a namespace as the value of an attribute; whether no parser trips over it.

@@ -24,12 +24,17 @@
 //! of the attributes with that prefix only `xml:lang` and `xml:space` are kept; and a stanza that
 //! uses a namespace whose name is no URI is [`Item::Malformed`]. Prefixes inside attribute values
 //! or text (QNames in content) mean nothing after rewriting; no XMPP protocol uses them.
+//!
+//! One leniency: white space before the XML declaration is skipped, because clients end their last
+//! element with a line end, and a stream that restarts begins behind it.
 
 mod reader;
 
 mod header;
 
 mod canonical;
+
+mod head;
 
 mod scope;
 
@@ -82,7 +87,7 @@ pub struct MalformedStanza {
     pub kind: Kind,
     /// The `type` attribute as written. `error` and, for an IQ, `result` are never answered.
     pub type_attribute: Option<String>,
-    /// The `id` attribute.
+    /// The `id` attribute, unless it is too long to be repeated.
     pub id: Option<String>,
     /// The `from` attribute, if it is an address.
     pub from: Option<Jid>,

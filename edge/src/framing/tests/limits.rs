@@ -99,3 +99,22 @@ fn nothing_is_held_between_elements() {
     framer.restart();
     assert!(!framer.is_midway());
 }
+
+#[test]
+fn what_is_kept_is_about_as_large_as_what_is_said() {
+    let filler = "x".repeat(100_000);
+    let found = stanza(&format!(
+        "<message odd='{filler}'><body>hi</body></message>"
+    ));
+    let bytes = found.payload.xml().bytes().clone();
+    drop(found);
+    let kept = bytes.try_into_mut().map(|bytes| bytes.capacity());
+    assert!(kept.is_ok_and(|capacity| capacity < 1024));
+}
+
+#[test]
+fn an_id_is_not_repeated_however_long_it_is() {
+    let with = |bytes: usize| format!("<iq type='get' id='{}'><q/></iq>", "x".repeat(bytes));
+    assert!(stanza(&with(1023)).id.is_some());
+    assert_eq!(malformed(&with(1024)).id, None);
+}
