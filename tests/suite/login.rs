@@ -357,8 +357,8 @@ fn after_login_a_stream_offers_a_resource_and_more() {
     client.open("montague.lit");
     let has = |name: &str, ns: &str| {
         let found = client.features.children.iter().find(|it| it.is(name, ns));
-        found.unwrap_or_else(|| panic!("no {name} in {}", client.features));
-        found.map(Tree::clone)
+        assert!(found.is_some(), "no {name} in {}", client.features);
+        found.cloned()
     };
     has("bind", "urn:ietf:params:xml:ns:xmpp-bind");
     has("ver", "urn:xmpp:features:rosterver");

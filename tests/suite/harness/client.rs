@@ -15,7 +15,7 @@ use super::tls;
 use super::tree::Tree;
 
 /// How long anything that must happen may take; only a failing test waits that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
 
 /// A client's connection and what came over it.
 #[derive(Debug)]
@@ -441,11 +441,6 @@ impl Client {
     pub(crate) fn cut(self) {
         // The server may have cut it first; either way it is gone.
         let _ = self.socket().shutdown(Shutdown::Both);
-    }
-
-    /// Closes the writing half.
-    pub(crate) fn finish_writing(&self) {
-        let _ = self.socket().shutdown(Shutdown::Write);
     }
 
     /// Everything that came so far.
