@@ -15,7 +15,7 @@ use super::tls;
 use super::tree::Tree;
 
 /// How long anything that must happen may take; only a failing test waits that long.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(6);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A client's connection and what came over it.
 #[derive(Debug)]

@@ -198,7 +198,7 @@ fn patterns_say_what_matters() {
         ),
         (
             "<iq type='error' id='1'><error type='auth'><x/></error></iq>",
-            "<iq type='error' id='1'><query/><error type='auth' by='m'><x/><text>T</text></error></iq>",
+            "<iq type='error' id='1'><query/><error type='auth' by='m'><x/><text/></error></iq>",
             true,
         ),
     ];
