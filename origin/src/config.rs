@@ -88,7 +88,7 @@ impl Default for Limits {
             offline_messages: 1000,
             private_bytes: 65_536,
             vcard_bytes: 262_144,
-            recipients_per_minute: 600,
+            recipients_per_minute: 3000,
             auth_failures_per_minute: 5,
             account_idle_secs: 60,
             commit_timeout_secs: 10,
