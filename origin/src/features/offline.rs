@@ -35,12 +35,10 @@ pub struct PerAccount {
     stored: u64,
     /// Those of them that were added after the last question for a page, and may not be in it.
     fresh: u64,
-    /// The session that is being given them.
-    flushing: Option<SessionId>,
 }
 
-/// Nothing is remembered.
-pub type PerSession = ();
+/// Whether a page has been asked for, to be given to this session: never for two of an account.
+pub type PerSession = bool;
 
 /// The messages, oldest first.
 const OFFLINE: Log = Log {
@@ -136,7 +134,7 @@ fn queue_up(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaErro
     if ctx.account.slots.offline.stored == 0 || !is_kept(&message.stanza) {
         return Ok(Flow::Continue);
     }
-    let flushing = ctx.account.slots.offline.flushing;
+    let flushing = flushing(ctx);
     let Some(receiver) = flushing.or_else(|| newest_willing(ctx)) else {
         return Ok(Flow::Continue);
     };
@@ -149,7 +147,7 @@ fn queue_up(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaErro
     append(ctx, &message.stanza, true)?;
     if flushing.is_none() {
         // What waits could not be read when somebody came.
-        flush(ctx, receiver);
+        ask(ctx, receiver, None);
     }
     Ok(Flow::Stop)
 }
@@ -199,58 +197,60 @@ fn is_worth_keeping(child: Child<'_>) -> bool {
 
 /// A session becomes able to take messages.
 fn changed(ctx: &mut Ctx<'_>, change: &PresenceChange) {
-    let offline = &ctx.account.slots.offline;
     let is_wanted = change.is_available && change.priority >= 0;
-    if !is_wanted || offline.stored == 0 || offline.flushing.is_some() {
+    if !is_wanted || ctx.account.slots.offline.stored == 0 || flushing(ctx).is_some() {
         return;
     }
     if let Some(session) = ctx.session_id() {
-        flush(ctx, session);
+        ask(ctx, session, None);
     }
 }
 
 /// A session is gone: what it has not been given is for the next.
 fn closed(ctx: &mut Ctx<'_>) {
-    if ctx.account.slots.offline.flushing == ctx.session_id() {
+    let session = ctx.session();
+    if session.is_some_and(|session| std::mem::take(&mut session.slots.offline)) {
         hand_over(ctx);
     }
 }
 
 /// Gives what waits to another session, if there is one that takes it.
 fn hand_over(ctx: &mut Ctx<'_>) {
-    ctx.account.slots.offline.flushing = None;
     let next = newest_willing(ctx).filter(|_| ctx.account.slots.offline.stored > 0);
     if let Some(next) = next {
-        flush(ctx, next);
+        ask(ctx, next, None);
     }
 }
 
-/// Asks for the first page. It is read after everything that is on its way into the log.
-fn flush(ctx: &mut Ctx<'_>, session: SessionId) {
-    ctx.account.slots.offline.flushing = Some(session);
+/// Asks for a page. It is read after everything that is on its way into the log.
+fn ask(ctx: &mut Ctx<'_>, session: SessionId, after: Option<LogId>) {
+    let Some(known) = ctx.account.session_mut(session) else {
+        return;
+    };
+    known.slots.offline = true;
     ctx.account.slots.offline.fresh = 0;
     let caller = ctx.session_id();
     ctx.set_session(Some(session));
-    ctx.ask(Ask::Log(OFFLINE, None, PAGE), None, page);
+    ctx.ask(Ask::Log(OFFLINE, after, PAGE), None, page);
     ctx.set_session(caller);
 }
 
-/// A page is there: delivers it, removes it, asks for the next.
-fn page(ctx: &mut Ctx<'_>, answer: Answer, asked: &Asked) -> Result<Reply, StanzaError> {
-    if asked.session.is_none() || ctx.account.slots.offline.flushing != asked.session {
-        // The session ended: the messages stay.
-        return Ok(Reply::Later);
-    }
-    let receiver = asked.session.filter(|session| is_willing(ctx, *session));
-    let (Some(receiver), Answer::Log(entries)) = (receiver, answer) else {
-        match receiver {
-            // The store does not answer: the next message or presence tries again.
-            Some(_) => ctx.account.slots.offline.flushing = None,
-            // It wants no messages any more.
-            None => hand_over(ctx),
-        }
+/// A page is there: delivers it, asks for the next, removes it.
+fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaError> {
+    let Some(session) = ctx.session() else {
+        // It ended: the messages stay.
         return Ok(Reply::Later);
     };
+    let receiver = session.id;
+    session.slots.offline = false;
+    let Answer::Log(entries) = answer else {
+        // The store does not answer: the next message or presence tries again.
+        return Ok(Reply::Later);
+    };
+    if !is_willing(ctx, receiver) {
+        hand_over(ctx);
+        return Ok(Reply::Later);
+    }
     for (id, value) in &entries {
         match Record::read(value) {
             Some(record) => deliver(ctx, receiver, *id, &record),
@@ -258,18 +258,18 @@ fn page(ctx: &mut Ctx<'_>, answer: Answer, asked: &Asked) -> Result<Reply, Stanz
         }
     }
     let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
+    let last = entries.last().map(|(last, _)| *last);
     let offline = &mut ctx.account.slots.offline;
-    offline.stored = match entries.is_empty() {
+    offline.stored = match last {
         // Everything that was there before the question would be in it.
-        true => offline.fresh,
-        false => offline.stored.saturating_sub(count).max(offline.fresh),
+        None => offline.fresh,
+        Some(_) => offline.stored.saturating_sub(count).max(offline.fresh),
     };
-    if let Some((last, _)) = entries.last() {
-        ctx.truncate(OFFLINE, *last);
+    if offline.stored > 0 {
+        ask(ctx, receiver, last);
     }
-    match ctx.account.slots.offline.stored {
-        0 => ctx.account.slots.offline.flushing = None,
-        _ => flush(ctx, receiver),
+    if let Some(last) = last {
+        ctx.truncate(OFFLINE, last);
     }
     Ok(Reply::Later)
 }
@@ -299,6 +299,13 @@ fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) {
     }
 }
 
+/// The session that is being given what waits.
+fn flushing(ctx: &Ctx<'_>) -> Option<SessionId> {
+    let mut sessions = ctx.account.sessions.iter();
+    let found = sessions.find(|session| session.slots.offline);
+    found.map(|session| session.id)
+}
+
 fn is_willing(ctx: &Ctx<'_>, session: SessionId) -> bool {
     let session = ctx.account.session(session);
     let presence = session.and_then(|session| session.presence.as_ref());
@@ -317,7 +324,12 @@ fn willing<'a>(ctx: &'a Ctx<'_>) -> impl Iterator<Item = (&'a Session, &'a Avail
 
 fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), String> {
     let log = stored.logs.iter().find(|(log, _)| *log == OFFLINE.id);
-    slots.offline.stored = log.map_or(0, |(_, entries)| *entries);
+    let stored = log.map_or(0, |(_, entries)| *entries);
+    // Should a question be under way (the account is read again), nobody knows what is in it.
+    slots.offline = PerAccount {
+        stored,
+        fresh: stored,
+    };
     Ok(())
 }
 

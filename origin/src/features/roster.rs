@@ -373,3 +373,71 @@ fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), Stri
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::shard::rig::{Rig, jid};
+
+    /// What one of two contacts does.
+    #[derive(Debug, Clone, Copy)]
+    struct Act {
+        by_romeo: bool,
+        what: usize,
+    }
+
+    const ACTS: usize = 7;
+
+    impl Act {
+        fn stanza(self) -> String {
+            let to = if self.by_romeo { "juliet@x" } else { "romeo@x" };
+            let presence = |type_| format!("<presence type='{type_}' to='{to}'/>");
+            let roster = |more| {
+                let item = format!("<item jid='{to}'{more}/>");
+                format!("<iq type='set' id='r'><query xmlns='jabber:iq:roster'>{item}</query></iq>")
+            };
+            match self.what {
+                0 => presence("subscribe"),
+                1 => presence("subscribed"),
+                2 => presence("unsubscribe"),
+                3 => presence("unsubscribed"),
+                4 => roster(" name='N'"),
+                5 => roster(" subscription='remove'"),
+                _ => "<presence/>".to_owned(),
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(96))]
+
+        /// RFC 6121 Appendix A: whatever two users do one after the other, both servers (here: both
+        /// accounts) agree on who sees whom and who waits for whose answer.
+        #[test]
+        fn two_rosters_mirror_each_other(
+            acts in proptest::collection::vec((any::<bool>(), 0..ACTS), 1..40),
+        ) {
+            let mut rig = Rig::new(2, &["romeo@x", "juliet@x"]);
+            let mut romeo = rig.online("romeo@x/r");
+            let mut juliet = rig.online("juliet@x/j");
+            for (by_romeo, what) in acts {
+                let act = Act { by_romeo, what };
+                let actor = if by_romeo { &mut romeo } else { &mut juliet };
+                rig.send(actor, &act.stanza());
+                let mut state = |of: &str, contact: &str| -> State {
+                    let account = rig.account(of).expect("it has a session");
+                    let item = item(account, &jid(contact));
+                    item.map(|item| item.state).unwrap_or_default()
+                };
+                let (his, hers) = (state("romeo@x", "juliet@x"), state("juliet@x", "romeo@x"));
+                let context = format!("after {act:?}: {his:?} {hers:?}");
+                prop_assert_eq!(his.sees(), hers.is_seen(), "{}", context);
+                prop_assert_eq!(hers.sees(), his.is_seen(), "{}", context);
+                prop_assert_eq!(his.is_pending_out(), hers.is_pending_in(), "{}", context);
+                prop_assert_eq!(hers.is_pending_out(), his.is_pending_in(), "{}", context);
+            }
+        }
+    }
+}
