@@ -2,12 +2,12 @@
 //!
 //! In the order data passes them:
 //!
-//! - [`link`]: frames from and to edges.
+//! - `link`: frames from and to edges.
 //! - [`admin`]: what an operator may ask.
 //! - [`shard`]: the one owner of a group of slots; events in, effects out, group commit.
 //! - [`auth`]: who may become a session.
 //! - [`route`]: where a stanza goes.
-//! - [`features`]: the extensions, one file each.
+//! - [`mod@features`]: the extensions, one file each.
 //! - [`hooks`]: the contract between router and features.
 //! - [`session`]: what is kept in memory for whom.
 //! - [`store`]: what outlives the process.

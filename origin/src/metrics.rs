@@ -1,7 +1,7 @@
 //! Every metric of the origin's engine: name, unit, labels, help.
 //!
 //! Rare events go through the macro with static labels; what happens for every stanza has a
-//! cached handle in [`Hot`].
+//! cached handle.
 
 use couplet_proto::xmpp::error::Condition;
 use metrics::{

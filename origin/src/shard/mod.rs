@@ -11,7 +11,7 @@
 //! - [`event`]: everything that can happen to a shard. [`output`]: everything it can ask for.
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
-//! - [`login`]: exchanges, registration, binding.
+//! - `login`: exchanges, registration, binding.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
 //!
 //! **Invariant:** a shard has one owner and one task; nothing in it needs a lock.
