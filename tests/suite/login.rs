@@ -4,7 +4,6 @@ use crate::harness::client::{Client, unique};
 use crate::harness::sasl::{self, Binding};
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::tls::{self, Version, Wish};
-use crate::harness::tree::Tree;
 
 const SASL: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 
