@@ -200,7 +200,6 @@ fn leave(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     for contact in directed {
         // §4.6.3: those who saw it otherwise have heard already.
         let is_told = was_available
-            && contact.is_bare()
             && roster::item(ctx.account, &contact).is_some_and(|item| item.state.is_seen());
         if !is_told {
             send_to(ctx, stanza, contact);
