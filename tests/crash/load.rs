@@ -53,10 +53,6 @@ pub(crate) const CONTACT: &str = "friend@verona.lit";
 // === impl Work ===
 
 impl Work {
-    pub(crate) fn sent(&self) -> u64 {
-        self.messages.len() as u64
-    }
-
     pub(crate) fn acknowledged(&self) -> u64 {
         let acknowledged = self
             .messages

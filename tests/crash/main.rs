@@ -43,14 +43,12 @@ mod tests {
         let server = RwLock::new(Server::start(&settings));
         let load = Load::new(&server, seed);
         let work = load.run(KILLS, MESSAGES_PER_KILL);
-        let sent: u64 = work.iter().map(|sender| sender.sent()).sum();
         let acknowledged: u64 = work.iter().map(|sender| sender.acknowledged()).sum();
         assert!(acknowledged >= KILLS * MESSAGES_PER_KILL, "seed {seed}");
         let mut server = server.into_inner().expect("no sender has panicked");
         verify::mailboxes(&mut server, &work, seed);
         verify::rosters(&server, &work, seed);
         assert!(!server.log().contains("panicked"), "{}", server.log());
-        eprintln!("seed {seed}: {sent} sent, {acknowledged} acknowledged, {KILLS} kills");
     }
 
     #[test]
