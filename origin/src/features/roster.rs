@@ -225,9 +225,12 @@ pub fn change(ctx: &mut Ctx<'_>, contact: &Jid, before: &Item, after: Item) {
     }
 }
 
-/// Delivers to every session that follows the roster: one shared stanza.
-pub fn deliver_to_followers(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
-    for session in followers(ctx) {
+/// Delivers to every session that follows the roster or is available: one shared stanza.
+pub fn deliver_to_concerned(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    let sessions = ctx.account.sessions.iter();
+    let concerned = sessions.filter(|session| session.slots.roster || session.is_available());
+    let concerned: Vec<SessionId> = concerned.map(|session| session.id).collect();
+    for session in concerned {
         ctx.deliver(session, stanza.clone());
     }
 }

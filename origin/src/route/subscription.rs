@@ -304,8 +304,9 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     match stanza.type_ {
         // §3.1.3: whoever is there may answer.
         Type::Subscribe => presence::deliver_to_available(ctx, &inward),
-        // §3.1.6, §3.2.3, §3.3.3: those that follow the roster, available or not.
-        _ => roster::deliver_to_followers(ctx, &inward),
+        // §3.1.6, §3.2.3, §3.3.3: those that follow the roster, available or not; and those that
+        // are available, because a bot may never ask for it.
+        _ => roster::deliver_to_concerned(ctx, &inward),
     }
     if before.state.is_seen() && !outcome.next.is_seen() {
         // §3.3.3: who unsubscribes sees nobody any more.
