@@ -5,6 +5,7 @@ mod harness;
 
 mod attacks_flood;
 mod attacks_login;
+mod attacks_register;
 mod attacks_session;
 mod attacks_smuggling;
 mod attacks_tls;
@@ -17,3 +18,4 @@ mod restart;
 mod scenes;
 mod shutdown;
 mod tidy;
+mod traffic;
