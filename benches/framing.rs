@@ -12,8 +12,9 @@ const HEADER: &str = "<?xml version='1.0'?><stream:stream to='example.com' versi
 /// A chat message as clients send it: 426 bytes, one reference, three extensions.
 const CHAT: &str = "<message xmlns=\"jabber:client\" to=\"juliet@capulet.example/balcony\" \
      type=\"chat\" id=\"3f6c2c1e-7b5e-4d6a-9b6f\" xml:lang=\"en\"><body>Wherefore art thou, Romeo \
-     &amp; company? Deny thy father and refuse thy name tonight.</body><active \
-     xmlns=\"http://jabber.org/protocol/chatstates\"/><request xmlns=\"urn:xmpp:receipts\"/>\
+     &amp; company? Deny thy father and refuse thy name tonight, and be a Capulet again.</body>\
+     <active xmlns=\"http://jabber.org/protocol/chatstates\"/><request \
+     xmlns=\"urn:xmpp:receipts\"/>\
      <origin-id xmlns=\"urn:xmpp:sid:0\" id=\"3f6c2c1e-7b5e-4d6a-9b6f-0a1b2c3d4e5f6071\"/>\
      </message>";
 
