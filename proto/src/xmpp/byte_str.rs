@@ -27,6 +27,16 @@ impl ByteStr {
         std::str::from_utf8(&self.0).expect("checked when it was made")
     }
 
+    /// How many bytes it takes. Costs nothing, where [`ByteStr::as_str`] reads the whole text.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it is empty. Costs nothing either.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The part of the buffer that `part`, a slice of this text, occupies; no copy.
     pub fn slice_ref(&self, part: &str) -> Self {
         Self(self.0.slice_ref(part.as_bytes()))
