@@ -59,7 +59,15 @@ impl Jid {
         if plain {
             return Ok(Self::join(local, domain, resource));
         }
-        prepare(local, domain, resource)
+        let once = prepare(local, domain, rooted, resource)?;
+        // Characters younger than stringprep may be turned into ones it would turn further; such
+        // an address would not be equal to itself read back.
+        let twice = prepare(once.local(), once.domain(), false, once.resource())?;
+        if once == twice {
+            Ok(once)
+        } else {
+            Err(Malformed)
+        }
     }
 
     /// The address made of these parts, each prepared.
@@ -236,16 +244,34 @@ fn assemble(local: Option<&str>, domain: &str, resource: Option<&str>) -> String
 }
 
 /// The slow path: anything beyond plain ASCII goes through nodeprep, nameprep and resourceprep.
-fn prepare(local: Option<&str>, domain: &str, resource: Option<&str>) -> Result<Jid, Malformed> {
-    if domain.len() > PART_BYTES_MAX || domain.starts_with('.') || domain.contains("..") {
+///
+/// A domain that is `rooted` has lost the dot that said so; another one is a mistake.
+fn prepare(
+    local: Option<&str>,
+    domain: &str,
+    rooted: bool,
+    resource: Option<&str>,
+) -> Result<Jid, Malformed> {
+    if domain.len() > PART_BYTES_MAX {
         return Err(Malformed);
     }
     // A-labels and U-labels are two spellings of one domain: keep the latter.
-    let (unicode, labels) = match domain.starts_with('[') {
+    let (mut unicode, labels) = match domain.starts_with('[') {
         true => (domain.to_owned(), Ok(())),
         false => idna::domain_to_unicode(domain),
     };
     labels.map_err(|_| Malformed)?;
+    // Other scripts have dots too, and characters that are turned into separators.
+    if !rooted && unicode.ends_with('.') {
+        unicode.pop();
+    }
+    if unicode.starts_with('.')
+        || unicode.ends_with('.')
+        || unicode.contains("..")
+        || unicode.contains(['@', '/'])
+    {
+        return Err(Malformed);
+    }
     let prepared = jid::Jid::new(&assemble(local, &unicode, resource)).map_err(|_| Malformed)?;
     let text = prepared.as_str();
     let domain = prepared.domain().as_str();
@@ -275,6 +301,7 @@ fn is_plain_local(part: &str) -> bool {
 fn is_plain_domain(part: &str) -> bool {
     has_length(part)
         && !part.starts_with(['.', '-'])
+        && !part.ends_with('.')
         && part
             .bytes()
             .all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_'))
@@ -320,6 +347,32 @@ mod tests {
         check("a@xn--bcher-kva.example", Some("a@bücher.example"));
         check("a@[::1]", Some("a@[::1]"));
         check("a@127.0.0.1", Some("a@127.0.0.1"));
+        check("a@b\u{3002}c\u{3002}", Some("a@b.c"));
+        check("a@XN--BCHER-KVA.example.", Some("a@bücher.example"));
+    }
+
+    /// Whatever a character is turned into, it is turned into that once and for all, and stays in
+    /// its part.
+    #[test]
+    fn every_character_is_prepared_for_good() {
+        for c in ('\u{1}'..'\u{30000}').filter(|c| !matches!(c, '@' | '/')) {
+            for text in [
+                format!("l{c}@d/r"),
+                format!("l@d{c}x/r"),
+                format!("l@d{c}/r"),
+                format!("{c}"),
+                format!("l@d/{c}r"),
+            ] {
+                let Ok(once) = Jid::parse(&text) else {
+                    continue;
+                };
+                let twice = Jid::parse(once.as_str()).ok();
+                assert_eq!(twice.as_ref(), Some(&once), "{text:?}");
+                let parts = |jid: &Jid| (jid.local().is_some(), jid.resource().is_some());
+                let has = (text.contains('@'), text.contains('/'));
+                assert_eq!(parts(&once), has, "{text:?} is {once}");
+            }
+        }
     }
 
     #[test]
@@ -346,6 +399,25 @@ mod tests {
             "a@b/x\u{202e}y\u{5d0}",
             "a\u{0}@b",
             "a@b c",
+            // One dot is the root, more are a mistake; also when preparation makes them.
+            "a@b..",
+            "b..",
+            "a@B..",
+            "a@b\u{3002}.",
+            "a@b\u{3002}\u{3002}",
+            "a@\u{3002}b",
+            // What looks like a separator is none.
+            "a@b\u{ff0f}c",
+            "a\u{ff20}b@c",
+            "b\u{ff20}c",
+            "b\u{ff0f}c",
+            "a@b\u{2100}c",
+            // Only addresses stand in brackets.
+            "a@[b@c]",
+            "[b@c]",
+            "a@[b]",
+            "a@[::1",
+            "a@[<>]",
         ] {
             check(text, None);
         }
