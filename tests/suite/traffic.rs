@@ -148,9 +148,9 @@ fn rosters_of_two_accounts_agree_after_everything_at_once() {
         let names = [0, 1].map(|side: usize| sides[side].bare().to_owned());
         for (side, client) in sides.iter_mut().enumerate() {
             let other = &names[1 - side];
-            client.send(&format!(
-                "<presence type='subscribe' to='{other}'/><presence type='subscribed' to='{other}'/>"
-            ));
+            for type_ in ["subscribe", "subscribed"] {
+                client.send(&format!("<presence type='{type_}' to='{other}'/>"));
+            }
         }
         for _ in 0..3 {
             for (side, client) in sides.iter_mut().enumerate() {
