@@ -16,6 +16,10 @@ pub(super) struct Key {
 /// nothing.
 const BYTES: std::ops::RangeInclusive<i64> = 1024..=(1 << 30);
 
+/// Bounds of how deep elements are nested: with more, and what a stanza is wrapped in, it could no
+/// longer be read as a tree.
+const DEPTH: std::ops::RangeInclusive<i64> = 4..=100;
+
 /// Bounds of memory for one purpose.
 const MEMORY: std::ops::RangeInclusive<i64> = (1 << 20)..=(1 << 40);
 
@@ -120,7 +124,7 @@ pub(super) const KEYS: &[Key] = &[
             .map(|value| s.edge.limits.before_auth.elements = value)
     }),
     key("limits.before_auth.depth", |s, g| {
-        g.number(4..=1000)
+        g.number(DEPTH)
             .map(|value| s.edge.limits.before_auth.depth = value)
     }),
     key("limits.before_auth.attributes", |s, g| {
@@ -141,7 +145,7 @@ pub(super) const KEYS: &[Key] = &[
             .map(|value| s.edge.limits.after_auth.elements = value)
     }),
     key("limits.after_auth.depth", |s, g| {
-        g.number(4..=1000)
+        g.number(DEPTH)
             .map(|value| s.edge.limits.after_auth.depth = value)
     }),
     key("limits.after_auth.attributes", |s, g| {
