@@ -80,26 +80,22 @@ pub(super) fn check_duplicates(
     attributes: &[Attribute<'_>],
     scope: &Scope<'_>,
 ) -> Result<(), FramingError> {
-    if attributes
-        .iter()
-        .any(|attribute| !attribute.prefix.is_empty())
-    {
-        for attribute in attributes {
-            scope.attribute(attribute.prefix)?;
-        }
+    // Each prefix is looked up once: the scope may be large.
+    let mut names: SmallVec<[(&str, Ns); PAIRWISE_MAX]> = SmallVec::new();
+    for attribute in attributes {
+        names.push((attribute.local, scope.attribute(attribute.prefix)?));
     }
-    let name = |attribute: &Attribute<'_>| scope.attribute(attribute.prefix).unwrap_or(Ns::None);
-    let is_duplicate = if attributes.len() <= PAIRWISE_MAX {
-        attributes.iter().enumerate().any(|(index, one)| {
-            attributes[..index].iter().any(|other| {
-                one.local == other.local
-                    && (one.prefix == other.prefix || scope.is_same(name(one), name(other)))
-            })
+    let is_duplicate = if names.len() <= PAIRWISE_MAX {
+        names.iter().enumerate().any(|(index, one)| {
+            let before = names[..index].iter();
+            before
+                .filter(|other| one.0 == other.0)
+                .any(|other| scope.is_same(one.1, other.1))
         })
     } else {
-        let mut names: Vec<_> = attributes
+        let mut names: Vec<_> = names
             .iter()
-            .map(|attribute| (attribute.local, scope.name(name(attribute))))
+            .map(|(local, ns)| (*local, scope.name(*ns)))
             .collect();
         names.sort_unstable();
         names.windows(2).any(|pair| pair[0] == pair[1])
@@ -122,7 +118,7 @@ pub(super) fn is_header(
     let (prefix, local) = guard::qname(name)?;
     let mut attributes = Attributes::default();
     attributes.read(rest, budget)?;
-    let mut scope = Scope::new(&stream.bindings);
+    let mut scope = Scope::new(&stream.bindings, budget);
     scope.enter(&attributes)?;
     let ns = scope.element(prefix)?;
     Ok(is_stream(local, scope.name(ns)))
@@ -169,7 +165,7 @@ impl<'a> Writer<'a> {
             budget,
             bytes_max: guard::canonical_bytes_max(budget),
             out: String::with_capacity(xml.len()),
-            scope: Scope::new(&stream.bindings),
+            scope: Scope::new(&stream.bindings, budget),
             tag: Attributes::default(),
             stack: SmallVec::new(),
             is_tag_open: false,

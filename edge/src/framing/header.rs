@@ -61,7 +61,7 @@ pub(super) fn parse(
     let (prefix, local) = guard::qname(name)?;
     let mut attributes = Attributes::default();
     attributes.read(rest, budget)?;
-    let mut scope = Scope::new(&[]);
+    let mut scope = Scope::new(&[], budget);
     scope.enter(&attributes)?;
     canonical::check_duplicates(&attributes.plain, &scope)?;
     let ns = scope.element(prefix)?;

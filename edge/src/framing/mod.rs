@@ -59,7 +59,8 @@ pub struct Budget {
     pub depth: u32,
     /// Attributes of one element, namespace declarations not counted.
     pub attributes: u32,
-    /// Namespace declarations of one element.
+    /// Namespace declarations of one element; at any place no more than these and one for each
+    /// level are in force.
     pub namespaces: u32,
 }
 

@@ -6,7 +6,7 @@ use couplet_proto::xmpp::ns;
 use smallvec::SmallVec;
 
 use super::attribute::{self, Attributes};
-use super::{FramingError, guard};
+use super::{Budget, FramingError, guard};
 
 const XML: &str = "http://www.w3.org/XML/1998/namespace";
 const XMLNS: &str = "http://www.w3.org/2000/xmlns/";
@@ -45,6 +45,8 @@ pub(super) static STANDARD: StreamScope = StreamScope {
 pub(super) struct Scope<'a> {
     stream: &'a [Binding<'static>],
     inner: SmallVec<[Binding<'a>; 4]>,
+    /// How many may be in force: each name is looked for among all of them.
+    inner_max: usize,
 }
 
 /// A namespace in a [`Scope`], valid while the element that declared it is open.
@@ -61,10 +63,11 @@ pub(super) enum Ns {
 // === impl Scope ===
 
 impl<'a> Scope<'a> {
-    pub(super) fn new(stream: &'a [Binding<'static>]) -> Self {
+    pub(super) fn new(stream: &'a [Binding<'static>], budget: &Budget) -> Self {
         Self {
             stream,
             inner: SmallVec::new(),
+            inner_max: budget.namespaces.saturating_add(budget.depth) as usize,
         }
     }
 
@@ -84,6 +87,9 @@ impl<'a> Scope<'a> {
                 .any(|known| is_equal(&known.prefix, prefix))
             {
                 return Err(guard::DUPLICATE_ATTRIBUTE);
+            }
+            if self.inner.len() >= self.inner_max {
+                return Err(guard::TOO_MANY_NAMESPACES);
             }
             let prefix = Cow::Borrowed(prefix);
             self.inner.push(Binding { prefix, ns });

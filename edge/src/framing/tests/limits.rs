@@ -57,6 +57,29 @@ fn attributes_and_namespaces_are_counted_per_element() {
     }
 }
 
+/// Each name is looked for among all declarations in force: were they not bounded, time would grow
+/// with their number times that of the names.
+#[test]
+fn declarations_in_force_are_counted_across_elements() {
+    let nested = |each: u32, levels: u32| {
+        let open = |level| {
+            let all: String = (0..each)
+                .map(|n| format!(" xmlns:p{level}a{n}='u:{n}'"))
+                .collect();
+            format!("<x{all}>")
+        };
+        let open: String = (0..levels).map(open).collect();
+        format!("<iq>{open}{}</iq>", "</x>".repeat(levels as usize))
+    };
+    let read = |xml: String| items(&mut opened(TIGHT), &[xml.as_bytes()]);
+    assert!(read(nested(TIGHT.namespaces, 2)).is_ok());
+    assert!(read(nested(1, TIGHT.depth - 1)).is_ok());
+    assert_eq!(
+        read(nested(TIGHT.namespaces, 3)),
+        Err(guard::TOO_MANY_NAMESPACES)
+    );
+}
+
 #[test]
 fn everything_counts_before_authentication() {
     let mut framer = Framer::new(TIGHT);
