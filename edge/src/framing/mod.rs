@@ -30,6 +30,8 @@
 
 mod reader;
 
+mod tag;
+
 mod header;
 
 mod canonical;

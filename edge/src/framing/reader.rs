@@ -15,6 +15,7 @@ use memchr::{memchr, memchr2};
 
 use super::guard::{self, Class, Meter, is_space};
 use super::scope::{STANDARD, StreamScope};
+use super::tag::Tag;
 use super::{Budget, FramingError, Item, canonical, header};
 
 const CDATA: &[u8] = b"[CDATA[";
@@ -60,13 +61,8 @@ enum Place {
     /// In the name of a top-level element. How many bytes of `stream` its local name has matched;
     /// one more than there are when it is another name.
     TopName(usize),
-    /// In a start tag: the quote that is open, or 0; the byte before, where no quote is open; and
-    /// whether this may be a stream header.
-    StartTag {
-        quote: u8,
-        last: u8,
-        is_suspect: bool,
-    },
+    /// In a start tag.
+    StartTag(Tag),
     /// In an end tag.
     EndTag,
     /// Behind `<!` and this many bytes of `[CDATA[`.
@@ -248,7 +244,7 @@ impl Framer {
                     self.place = Place::Less;
                     continue;
                 }
-                Place::StartTag { .. } => {
+                Place::StartTag(_) => {
                     let Some(used) = self.scan_tag(rest)? else {
                         return Ok(None);
                     };
@@ -303,63 +299,58 @@ impl Framer {
 
     /// Looks for the `>` of a start tag; returns the number of bytes up to it.
     fn scan_tag(&mut self, bytes: &[u8]) -> Result<Option<usize>, FramingError> {
-        let Place::StartTag {
-            mut quote,
-            mut last,
-            is_suspect,
-        } = self.place
-        else {
+        let Place::StartTag(mut tag) = self.place else {
             return Ok(None);
         };
         let mut at = 0;
+        // Where the bytes since the last value begin.
+        let mut since = 0;
         while at < bytes.len() {
-            if quote != 0 {
-                let Some(found) = memchr2(quote, b'<', &bytes[at..]) else {
-                    break;
+            if tag.quote != 0 {
+                let Some(found) = memchr2(tag.quote, b'<', &bytes[at..]) else {
+                    self.place = Place::StartTag(tag);
+                    return Ok(None);
                 };
                 at += found;
                 if bytes[at] == b'<' {
                     return Err(guard::BAD_ATTRIBUTE);
                 }
-                last = quote;
-                quote = 0;
+                tag.last = tag.quote;
+                tag.quote = 0;
+                since = at + 1;
             } else {
                 let Some(found) = Class::ENDS_TAG.find(&bytes[at..]) else {
-                    last = bytes[bytes.len() - 1];
+                    tag.last = bytes[bytes.len() - 1];
                     break;
                 };
                 at += found;
                 if found > 0 {
-                    last = bytes[at - 1];
+                    tag.last = bytes[at - 1];
                 }
                 match bytes[at] {
                     b'>' => {
-                        self.place = Place::StartTag {
-                            quote,
-                            last,
-                            is_suspect,
-                        };
+                        self.place = Place::StartTag(tag);
                         return Ok(Some(at + 1));
                     }
                     b'<' => return Err(guard::NOT_WELL_FORMED),
-                    byte => quote = byte,
+                    byte => {
+                        tag.count_value(&self.meter.budget, &self.buffer, &bytes[since..at])?;
+                        tag.quote = byte;
+                    }
                 }
             }
             at += 1;
         }
-        self.place = Place::StartTag {
-            quote,
-            last,
-            is_suspect,
-        };
+        tag.carried += u32::try_from(bytes.len() - since).map_err(|_| guard::TOO_LARGE)?;
+        self.place = Place::StartTag(tag);
         Ok(None)
     }
 
     /// A start tag is complete; `bytes` is what this call has of the element.
     fn start_tag_ended(&mut self, bytes: &[u8]) -> Result<Option<Token>, FramingError> {
-        let Place::StartTag {
+        let Place::StartTag(Tag {
             last, is_suspect, ..
-        } = self.place
+        }) = self.place
         else {
             return Ok(None);
         };
@@ -442,11 +433,7 @@ impl Framer {
 
 /// In a start tag, behind its name or in it.
 const fn in_start_tag(is_suspect: bool) -> Place {
-    Place::StartTag {
-        quote: 0,
-        last: 0,
-        is_suspect,
-    }
+    Place::StartTag(Tag::new(is_suspect))
 }
 
 /// Where another byte of a top-level name leads; `None` when it ends the name.

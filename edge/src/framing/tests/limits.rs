@@ -57,6 +57,38 @@ fn attributes_and_namespaces_are_counted_per_element() {
     }
 }
 
+#[test]
+fn a_tag_with_too_many_attributes_is_refused_before_its_end() {
+    for (name, most, error) in [
+        ("a", TIGHT.attributes, guard::TOO_MANY_ATTRIBUTES),
+        ("xmlns:a", TIGHT.namespaces, guard::TOO_MANY_NAMESPACES),
+    ] {
+        let fits: String = (0..most)
+            .map(|n| format!("\n {name}{n} = \"'u:{n}=\""))
+            .collect();
+        for start in ["<message", "<message xmlns=''><x", "<x:y xml:lang='en'"] {
+            // Values of the other kind do not count.
+            let other = match name {
+                "a" => " xmlns='u:'",
+                _ => " xmlnsa='u:'",
+            };
+            let begun = format!("{start}{other}{fits} {name} =");
+            let mut framer = opened(TIGHT);
+            if start.contains("lang") && name == "a" {
+                let refused = items(&mut framer, &[begun.as_bytes()]);
+                assert_eq!(refused, Err(error));
+                continue;
+            }
+            items(&mut framer, &[begun.as_bytes()]).expect("within the budget");
+            assert_eq!(items(&mut framer, &[b"'"]), Err(error), "{begun}");
+            let mut framer = opened(TIGHT);
+            let single: Vec<&[u8]> = begun.as_bytes().chunks(1).collect();
+            items(&mut framer, &single).expect("within the budget");
+            assert_eq!(items(&mut framer, &[b"'"]), Err(error), "{begun}");
+        }
+    }
+}
+
 /// Each name is looked for among all declarations in force: were they not bounded, time would grow
 /// with their number times that of the names.
 #[test]
