@@ -126,7 +126,11 @@ impl Connection {
     }
 
     /// Does what is due.
-    pub(super) fn check_deadlines(&mut self, now: u64) {
+    ///
+    /// Reads the clock: the time at which the turn began may lie before that of the wake-up, which
+    /// would count as still to come, so that there would never be another.
+    pub(super) fn check_deadlines(&mut self) {
+        let now = self.edge.clock.now_ms();
         self.deadlines.armed.fired(now);
         let limits = self.edge.limits;
         let due = |since: u64, secs: u64| since != 0 && now >= since + secs * 1000;

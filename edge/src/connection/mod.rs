@@ -63,6 +63,7 @@ use self::scratch::Scratch;
 pub(crate) use self::transport::Socket;
 use self::transport::Transport;
 pub(crate) use self::wheel::TICK_MS;
+use self::writer::OUTPUT_MAX;
 use crate::framing::Framer;
 use crate::link::queue::{Item, Signals};
 use crate::metrics::{Carrier, Mechanism, Stage};
@@ -229,11 +230,16 @@ impl Connection {
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Turn> {
         let now = self.edge.clock.now_ms();
         loop {
-            let more = self.receive(cx, scratch, now);
+            let more = self.receive(cx, scratch);
             if self.phase == Phase::Open {
                 self.read(cx, scratch, now);
             }
+            let was_full = self.output.len() >= OUTPUT_MAX;
             self.write(cx, now);
+            if was_full && self.output.len() < OUTPUT_MAX {
+                // The socket was not read for that alone, so nothing else would wake the task.
+                cx.waker().wake_by_ref();
+            }
             self.count_bytes();
             match self.phase {
                 Phase::Open => {}
@@ -254,12 +260,12 @@ impl Connection {
     }
 
     /// Looks into the queue. True when something is left in it.
-    fn receive(&mut self, cx: &Context<'_>, scratch: &mut Scratch, now: u64) -> bool {
+    fn receive(&mut self, cx: &Context<'_>, scratch: &mut Scratch) -> bool {
         let room = self.output_room();
         let batch = &mut scratch.batch;
         let (signals, taken, more) = self.place.queue.take(cx.waker(), room, batch);
         if signals != Signals::default() {
-            self.heed(signals, now);
+            self.heed(signals);
         }
         self.inbox.taken(taken);
         if !batch.is_empty() {
@@ -271,9 +277,9 @@ impl Connection {
     }
 
     /// Follows signals.
-    fn heed(&mut self, signals: Signals, now: u64) {
+    fn heed(&mut self, signals: Signals) {
         if signals.abort {
-            self.ups.clear();
+            self.leave_ups();
             self.phase = Phase::Gone;
             return;
         }
@@ -286,7 +292,7 @@ impl Connection {
             self.step(Event::Shutdown);
         }
         if signals.timer {
-            self.check_deadlines(now);
+            self.check_deadlines();
         }
     }
 
@@ -386,6 +392,15 @@ impl Connection {
         }
     }
 
+    /// Gives up what the origin has no room for, but not the end of a session.
+    fn leave_ups(&mut self) {
+        for (slot, frame) in self.ups.drain(..) {
+            if let ToOrigin::Detach { session, reason } = frame {
+                self.edge.link.orphan(slot, session, reason);
+            }
+        }
+    }
+
     /// A frame from the origin that is no stanza.
     fn answer(&mut self, frame: ToEdge) {
         let succeeded = match &frame {
@@ -437,6 +452,7 @@ impl Drop for Connection {
         if let Some((session, slot)) = self.stream.session() {
             self.edge.link.orphan(slot, session, Detached::Lost);
         }
+        self.leave_ups();
     }
 }
 

@@ -54,8 +54,13 @@ impl Wheel {
         let tick = wanted.clamp(inner.done + 1, inner.done + TICKS - 1);
         inner.bucket(tick).push(id);
         drop(inner);
-        if let Some(free) = armed.0.iter_mut().find(|at| **at == 0) {
-            *free = tick * TICK_MS;
+        // Free is 0. Where none is, the later one is forgotten: it comes for nothing.
+        let last = armed.0.iter_mut().max_by_key(|at| match **at {
+            0 => u64::MAX,
+            at => at,
+        });
+        if let Some(last) = last {
+            *last = tick * TICK_MS;
         }
     }
 
@@ -124,6 +129,16 @@ mod tests {
         armed.fired(900);
         wheel.arm(&mut armed, ID, 1200);
         assert_eq!(wheel.advance(1500), [ID]);
+    }
+
+    #[test]
+    fn who_asks_again_for_ever_earlier_times_is_entered_once_for_each() {
+        let wheel = Wheel::new();
+        let mut armed = Armed::default();
+        for at in [4000, 3000, 2000, 2000, 2000, 2500] {
+            wheel.arm(&mut armed, ID, at);
+        }
+        assert_eq!(wheel.advance(5000), [ID; 3]);
     }
 
     #[test]

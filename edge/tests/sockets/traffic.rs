@@ -35,6 +35,21 @@ async fn stanzas_go_up_numbered_and_come_down_in_order() {
     }
 }
 
+/// A client is not read while much waits for it. When the socket takes all of that in one go,
+/// nothing but the edge itself knows that there is more to read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_is_read_on_after_its_socket_took_everything_at_once() {
+    const ASKED: usize = 5000;
+    let world = World::plain(|_| {}).await;
+    let mut client = Client::bound(world.at.plain[0], "juliet").await;
+    for round in 0..30 {
+        client.send(&"<iq/>".repeat(ASKED)).await;
+        let last = format!("<iq id='{round}.'/>");
+        client.send(&last).await;
+        client.expect(&format!("id='{round}.'")).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_without_credit_is_not_read_until_some_returns() {
     let world = World::plain(|config| config.limits.credit_stanzas = 8).await;
