@@ -13,7 +13,7 @@ const CROWD: u64 = 800;
 
 #[test]
 fn a04_silent_connections_end() {
-    let server = Server::start(&["limits.before_auth_secs=2"]);
+    let server = Server::start(&["limits.before_auth_secs=5"]);
     unharmed(&server, CROWD, STRANGER, || {
         let silent: Vec<Client> = (0..CROWD / 2)
             .map(|_| Client::connect(server.c2s))
@@ -65,7 +65,7 @@ fn drip(mut socket: TcpStream, bytes: &[u8]) -> String {
 
 #[test]
 fn a05_slow_strangers_are_not_waited_for() {
-    let server = Server::start(&["limits.before_auth_secs=2"]);
+    let server = Server::start(&["limits.before_auth_secs=5"]);
     unharmed(&server, 3, STRANGER, || {
         let socket = |address| TcpStream::connect(address).expect("the server listens");
         // Spaces, then an element that never ends.
@@ -88,7 +88,7 @@ fn a05_slow_strangers_are_not_waited_for() {
 
 #[test]
 fn a05_the_clock_runs_until_login_is_done() {
-    let server = Server::start(&["limits.before_auth_secs=2"]);
+    let server = Server::start(&["limits.before_auth_secs=5"]);
     unharmed(&server, 3, STRANGER, || {
         let mut open = Client::connect(server.c2s);
         open.open("montague.lit");

@@ -137,7 +137,7 @@ fn who_does_not_read_loses_the_connection_and_nobody_else_anything() {
 
 #[test]
 fn who_is_silent_is_asked_and_then_let_go() {
-    let server = Server::start(&["limits.ping_after_secs=1", "limits.ping_timeout_secs=2"]);
+    let server = Server::start(&["limits.ping_after_secs=1", "limits.ping_timeout_secs=5"]);
     unharmed_while_idle(&server, || {
         let mut client = server.new_client("romeo");
         // XEP-0199 §4.2: the server asks; who answers stays.
