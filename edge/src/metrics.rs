@@ -4,7 +4,7 @@
 //! label ever holds anything a client chose.
 
 use couplet_proto::Kind;
-use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::xmpp::error::{Condition, StreamCondition};
 use metrics::{
     Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
     gauge, histogram,
@@ -26,6 +26,8 @@ pub const HANDSHAKE_SECONDS: &str = "couplet_tls_handshake_seconds";
 pub const BYTES: &str = "couplet_client_bytes_total";
 /// Stanzas on client sockets, by `kind` and `direction`.
 pub const STANZAS: &str = "couplet_client_stanzas_total";
+/// Stanzas the edge itself answered with an error, by `condition`.
+pub const STANZA_ERRORS: &str = "couplet_edge_stanza_errors_total";
 /// Streams the edge ended with an error, by `condition`.
 pub const STREAM_ERRORS: &str = "couplet_stream_errors_total";
 /// Authentications, by `mechanism` and `outcome`.
@@ -90,6 +92,7 @@ pub(crate) struct Metrics {
     pub(crate) bytes_out: Counter,
     stanzas_in: [Counter; 3],
     stanzas_out: [Counter; 3],
+    stanza_errors: Vec<Counter>,
     stream_errors: Vec<Counter>,
     logins: [[Counter; 2]; MECHANISMS.len()],
     pub(crate) delivery_seconds: Histogram,
@@ -136,6 +139,11 @@ pub fn describe() {
         STANZAS,
         Unit::Count,
         "Stanzas on client sockets by kind and direction."
+    );
+    describe_counter!(
+        STANZA_ERRORS,
+        Unit::Count,
+        "Stanzas answered with an error before they went to the origin, by condition."
     );
     describe_counter!(
         STREAM_ERRORS,
@@ -210,6 +218,10 @@ impl Metrics {
             bytes_out: counter!(BYTES, "direction" => "out"),
             stanzas_in: stanzas("in"),
             stanzas_out: stanzas("out"),
+            stanza_errors: Condition::ALL
+                .iter()
+                .map(|condition| counter!(STANZA_ERRORS, "condition" => condition.name()))
+                .collect(),
             stream_errors: StreamCondition::ALL
                 .iter()
                 .map(|condition| counter!(STREAM_ERRORS, "condition" => condition.name()))
@@ -243,6 +255,11 @@ impl Metrics {
     /// Stanzas of this kind to clients.
     pub(crate) fn stanzas_out(&self, kind: Kind) -> &Counter {
         &self.stanzas_out[kind as usize]
+    }
+
+    /// Stanzas answered with this condition.
+    pub(crate) fn stanza_errors(&self, condition: Condition) -> &Counter {
+        &self.stanza_errors[condition as usize]
     }
 
     /// Streams ended with this condition.

@@ -331,6 +331,9 @@ impl Connection {
                 self.deadlines.bound();
                 debug!(%session, %jid, peer = %self.peer, "session bound");
             }
+            Action::Answered(condition) => {
+                self.edge.metrics.stanza_errors(condition).increment(1);
+            }
             Action::Close(condition) => {
                 if let Some(condition) = condition {
                     self.edge.metrics.stream_errors(condition).increment(1);

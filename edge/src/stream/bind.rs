@@ -42,6 +42,7 @@ pub(super) fn request(
         }
         Err(condition) => {
             reply.stanza(&stanza.error(&condition.into()));
+            reply.actions.push(Action::Answered(condition));
             negotiation.count_failure(reply)
         }
     }

@@ -7,7 +7,7 @@ use couplet_proto::Jid;
 use couplet_proto::link::frame::{Detached, ToEdge, ToOrigin};
 use couplet_proto::link::id::SessionId;
 use couplet_proto::slot::Slot;
-use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::xmpp::error::{Condition, StreamCondition};
 use smallvec::SmallVec;
 
 use crate::framing::{Budget, FramingError, Item};
@@ -102,6 +102,8 @@ pub enum Action {
         /// Its full address.
         jid: Jid,
     },
+    /// Nothing to do: a stanza was answered with this error, for the metrics.
+    Answered(Condition),
     /// Flush, then close the transport. The stream wants no more events. Names the stream error,
     /// if one was written, for the log and the metrics.
     Close(Option<StreamCondition>),

@@ -10,6 +10,7 @@ use couplet_proto::xmpp::form::{Form, Submitted};
 use couplet_proto::xmpp::ns;
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
+use super::event::Action;
 use super::negotiation::{Negotiation, Step};
 use super::{Next, Outcome, Reply};
 
@@ -41,6 +42,7 @@ pub(super) fn request(
     };
     if let Err(error) = result {
         reply.stanza(&stanza.error(&error));
+        reply.actions.push(Action::Answered(error.condition));
     }
     Ok(Next::Stay)
 }

@@ -165,6 +165,7 @@ impl Session {
 
     fn refuse(&self, stanza: &Stanza, condition: Condition, reply: &mut Reply<'_>) {
         self.answer(stanza.error(&StanzaError::from(condition)), reply);
+        reply.actions.push(Action::Answered(condition));
     }
 
     fn answer(&self, answer: Stanza, reply: &mut Reply<'_>) {

@@ -236,10 +236,26 @@ impl Player {
 
     fn step(&mut self, event: Event<'_>) {
         let mut actions = Actions::new();
+        let is_item = matches!(event, Event::Item(_));
+        let before = self.out.len();
         let slot_of = |jid: &Jid| Slot::of(Seed([0; 16]), jid);
         self.stream
             .step(event, &slot_of, &mut self.out, &mut actions);
+        let said = std::str::from_utf8(&self.out[before..]).expect("UTF-8");
+        let answered = actions
+            .iter()
+            .filter(|action| matches!(action, Action::Answered(_)));
+        if is_item {
+            // Each stanza error of ours is counted.
+            let errors = said.matches("<error type=").count();
+            assert_eq!(answered.count(), errors, "{said}");
+        }
         for action in actions {
+            if let Action::Answered(condition) = action {
+                let said = String::from_utf8_lossy(&self.out[before..]);
+                assert!(said.contains(&format!("<{} ", condition.name())), "{said}");
+                continue;
+            }
             self.done.push(describe(&action));
             match action {
                 Action::StartTls => {
@@ -251,7 +267,7 @@ impl Player {
                     self.framer.set_budget(self.setup.after_auth);
                     self.framer.count_total(false);
                 }
-                Action::Up(..) | Action::Bound { .. } | Action::Close(_) => {}
+                Action::Up(..) | Action::Bound { .. } | Action::Answered(_) | Action::Close(_) => {}
             }
         }
         self.read();
@@ -305,6 +321,7 @@ fn describe(action: &Action) -> String {
         Action::Authenticated => "authenticated".to_owned(),
         Action::Up(_, frame) => format!("up {}", describe_frame(frame)),
         Action::Bound { jid, .. } => format!("bound {jid}"),
+        Action::Answered(condition) => format!("answered {}", condition.name()),
         Action::Close(None) => "close".to_owned(),
         Action::Close(Some(condition)) => format!("close {}", condition.name()),
     }
