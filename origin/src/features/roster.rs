@@ -60,6 +60,12 @@ const NAME_BYTES_MAX: usize = 1023;
 /// Groups of one contact.
 const GROUPS_MAX: usize = 64;
 
+/// Bytes of all contacts, with their names and groups: a roster is read as one stanza.
+const ROSTER_BYTES_MAX: usize = 2 << 20;
+
+/// Strangers who may wait for an answer; the request of one more is forgotten.
+const REQUESTS_MAX: usize = 1000;
+
 pub(super) static FEATURE: Feature = Feature {
     name: "roster",
     spec: Spec::new("RFC 6121", "Instant Messaging and Presence", "")
@@ -118,6 +124,14 @@ impl Item {
             self.is_approved,
             self.is_listed,
         )
+    }
+
+    /// About how many bytes it takes in a roster.
+    fn bytes(&self, contact: &Jid) -> usize {
+        const TAGS: usize = 64;
+        let groups = self.groups.iter().map(|group| group.len() + TAGS / 2);
+        let name = self.name.as_ref().map_or(0, |name| name.len());
+        TAGS + contact.as_str().len() + name + groups.sum::<usize>()
     }
 
     fn element(&self, contact: &Jid) -> Element {
@@ -183,10 +197,22 @@ pub fn snapshot(account: &Account) -> Vec<(Jid, Item)> {
         .collect()
 }
 
-/// Whether the roster has as many contacts as it may.
-pub fn is_full(ctx: &Ctx<'_>) -> bool {
-    let most = ctx.shared.config.limits.roster_items;
-    ctx.account.slots.roster.items.len() >= usize::try_from(most).unwrap_or(usize::MAX)
+/// Whether the contacts the client sees may be joined by `contact`, or it may become `after`.
+pub fn has_room(ctx: &Ctx<'_>, contact: &Jid, after: &Item) -> bool {
+    let most = usize::try_from(ctx.shared.config.limits.roster_items).unwrap_or(usize::MAX);
+    let items = ctx.account.slots.roster.items.iter();
+    let others = items.filter(|(known, item)| item.is_listed && *known != contact);
+    let (count, bytes) = others.fold((0, 0), |(count, bytes), (known, item)| {
+        (count + 1, bytes + item.bytes(known))
+    });
+    count < most && bytes + after.bytes(contact) <= ROSTER_BYTES_MAX
+}
+
+/// Whether one more stranger may ask: those who wait for an answer are not in the way of the
+/// contacts, nor they of each other without end.
+pub fn may_ask(account: &Account) -> bool {
+    let items = account.slots.roster.items.values();
+    items.filter(|item| !item.is_listed).count() < REQUESTS_MAX
 }
 
 /// The error for one contact too many.
@@ -278,14 +304,15 @@ fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
         subscription::removed(ctx, &contact, &known);
         return Ok(Reply::Empty);
     }
-    if known.is_none() && is_full(ctx) {
-        return Err(too_many());
-    }
     let before = known.unwrap_or_default();
     let mut after = before.clone();
     after.is_listed = true;
     after.name = name_of(wish)?;
     after.groups = groups_of(wish)?;
+    let grows = !before.is_listed || after.bytes(&contact) > before.bytes(&contact);
+    if grows && !has_room(ctx, &contact, &after) {
+        return Err(too_many());
+    }
     let is_same = before == after;
     change(ctx, &contact, &before, after.clone());
     if is_same {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use couplet_proto::xmpp::error::Condition;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::{bounce, presence};
@@ -130,6 +131,9 @@ impl State {
     }
 }
 
+/// Bytes of what a request to subscribe may hold: it is kept until it is answered.
+const REQUEST_BYTES_MAX: usize = 4096;
+
 type Row = (Way, Type, [(bool, State); 9]);
 
 /// RFC 6121 §A.2 and §A.3. The columns are the states in the order of [`State::ALL`].
@@ -232,8 +236,8 @@ pub fn sent(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     let Some(outcome) = before.state.on(Way::Out, stanza.type_) else {
         return;
     };
-    if !before.is_listed && roster::is_full(ctx) && stanza.type_ == Type::Subscribe {
-        return bounce::bounce(ctx, stanza, roster::too_many());
+    if stanza.type_ == Type::Subscribe && stanza.payload.len() > REQUEST_BYTES_MAX {
+        return bounce::bounce(ctx, stanza, Condition::PolicyViolation);
     }
     let mut after = before.clone();
     after.state = outcome.next;
@@ -251,6 +255,9 @@ pub fn sent(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     }
     if !after.state.is_pending_in() {
         after.request = None;
+    }
+    if after.is_listed && !before.is_listed && !roster::has_room(ctx, &contact, &after) {
+        return bounce::bounce(ctx, stanza, roster::too_many());
     }
     roster::change(ctx, &contact, &before, after);
     if outcome.passes {
@@ -285,14 +292,15 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     if stanza.type_ == Type::Subscribe && answer_at_once(ctx, &contact, &before) {
         return;
     }
-    if !outcome.passes {
+    if !outcome.passes || (before == Item::default() && !roster::may_ask(ctx.account)) {
         return;
     }
     let mut after = before.clone();
     after.state = outcome.next;
     after.request = match stanza.type_ {
         // §3.1.3: kept until it is answered, and shown again at each login.
-        Type::Subscribe => Some(stanza.payload.xml().clone()),
+        // A copy: the buffer it came in may be much larger.
+        Type::Subscribe => Some(stanza.payload.xml().as_str().into()),
         _ if after.state.is_pending_in() => after.request,
         _ => None,
     };
