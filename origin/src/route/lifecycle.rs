@@ -25,11 +25,7 @@ use crate::store::Write;
 ///
 /// RFC 6120 §7.7.2.2: of two sessions with one resource the newer stays; the older is told.
 pub fn open(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, jid: Jid, id: SessionId) {
-    if let Some(older) = ctx.account.session_of(&jid) {
-        let text = Some("replaced by a new connection");
-        ctx.close(older, StreamCondition::Conflict, text);
-        end(ctx, older);
-    }
+    let older = ctx.account.session_of(&jid);
     let session = Session {
         id,
         jid: jid.clone(),
@@ -43,6 +39,12 @@ pub fn open(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, jid: Jid,
         slots: SessionSlots::default(),
     };
     ctx.account.sessions.push(Box::new(session));
+    // After that: the account is not left without a session in between.
+    if let Some(older) = older {
+        let text = Some("replaced by a new connection");
+        ctx.close(older, StreamCondition::Conflict, text);
+        end(ctx, older);
+    }
     ctx.set_session(Some(id));
     let shared = ctx.shared;
     for opened in &shared.pipeline.opened {
@@ -78,9 +80,14 @@ pub fn end(ctx: &mut Ctx<'_>, id: SessionId) {
 ///
 /// `farewell` goes to one of them before: the answer to its request.
 pub fn remove_account(ctx: &mut Ctx<'_>, farewell: Option<(SessionId, Arc<Stanza>)>) {
-    presence::account_removed(ctx);
     let sessions: Vec<SessionId> = ctx.account.sessions.iter().map(|known| known.id).collect();
+    // The sessions end, also if the removal cannot be stored.
+    for session in &sessions {
+        ctx.set_session(Some(*session));
+        presence::ended(ctx, *session);
+    }
     ctx.write(Write::Erase);
+    presence::account_removed(ctx);
     if let Some((session, answer)) = farewell {
         ctx.deliver(session, answer);
     }

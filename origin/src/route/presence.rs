@@ -46,12 +46,15 @@ pub fn catch_up(ctx: &mut Ctx<'_>, id: SessionId) {
 
 /// Presence for this account or one of its sessions.
 pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
+    if stanza.type_ == Type::Probe {
+        // §4.3.2: an account that does not exist looks like one that shows itself to nobody.
+        return probed(ctx, stanza.sender());
+    }
     // §8.5.1: to nobody it says nothing.
     let Some(to) = stanza.to.as_ref().filter(|_| ctx.account.exists()) else {
         return;
     };
     match stanza.type_ {
-        Type::Probe => probed(ctx, stanza.sender()),
         Type::Subscribe | Type::Subscribed | Type::Unsubscribe | Type::Unsubscribed => {
             subscription::received(ctx, &stanza);
         }
