@@ -13,8 +13,8 @@ use crate::hooks::{Answer, Ask, Asked, Ctx, Feature, Iq, Reply, Spec, Target, ge
 use crate::route::lifecycle;
 use crate::store::CREDENTIALS;
 
-/// Nothing is remembered.
-pub type PerAccount = ();
+/// Whether a new password is being prepared: it takes milliseconds of CPU that logins need too.
+pub type PerAccount = bool;
 /// Nothing is remembered.
 pub type PerSession = ();
 
@@ -65,12 +65,17 @@ fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
         let text = "this is not your username";
         return Err(StanzaError::from(Condition::NotAcceptable).with_text(text));
     }
+    if std::mem::replace(&mut ctx.account.slots.register, true) {
+        let text = "the password is being changed already";
+        return Err(StanzaError::from(Condition::ResourceConstraint).with_text(text));
+    }
     let password = Password(password.content().into());
     Ok(ctx.ask(Ask::Derive(password), Some(iq.stanza), changed))
 }
 
 /// §3.3: the keys of the new password are there. The sessions stay.
 fn changed(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaError> {
+    ctx.account.slots.register = false;
     let Answer::Derived(Some(credentials)) = answer else {
         let text = "the password is empty or has characters that are not allowed";
         return Err(StanzaError::from(Condition::NotAcceptable).with_text(text));
