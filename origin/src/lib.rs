@@ -39,7 +39,7 @@ pub mod clock;
 pub mod metrics;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use couplet_proto::Jid;
@@ -119,6 +119,8 @@ impl Origin {
             clock,
             password_work: Arc::new(Semaphore::new(cores)),
             is_storing: Arc::new(AtomicBool::new(true)),
+            under_way: Arc::new(AtomicUsize::new(0)),
+            taking: Arc::new(AtomicUsize::new(usize::from(shards))),
             iterations: config.scram_iterations,
             commit_timeout: Duration::from_secs(config.limits.commit_timeout_secs),
         };

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use couplet_proto::link::frame::{Frame, ToEdge};
@@ -32,8 +32,11 @@ const ROUND_MAX: usize = 256;
 /// First pause before a failed commit is tried again; it doubles up to a second.
 const RETRY: Duration = Duration::from_millis(50);
 
-/// How long a stopping shard waits for its last commit.
+/// How long a stopping shard waits for what is under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a stopping shard that has nothing to do looks whether the others have.
+const STOP_PAUSE: Duration = Duration::from_millis(20);
 
 /// What the actors of a process share.
 #[derive(Clone)]
@@ -47,6 +50,10 @@ pub(crate) struct Surroundings {
     pub(crate) password_work: Arc<Semaphore>,
     /// Whether the last commit was stored.
     pub(crate) is_storing: Arc<AtomicBool>,
+    /// Events on their way to an inner queue: from shards, the store and workers.
+    pub(crate) under_way: Arc<AtomicUsize>,
+    /// Shards whose outer queue may still bring something.
+    pub(crate) taking: Arc<AtomicUsize>,
     pub(crate) iterations: u32,
     pub(crate) commit_timeout: Duration,
 }
@@ -63,6 +70,16 @@ pub(crate) struct Actor {
     outputs: Vec<Output>,
     frames: Vec<(EdgeId, Vec<Frame<ToEdge>>)>,
     settled: Vec<Vec<(SessionId, u64)>>,
+}
+
+// === impl Surroundings ===
+
+impl Surroundings {
+    /// Whether no shard takes anything new and nothing is under way: what one of them did last
+    /// has reached the others.
+    fn is_quiet(&self) -> bool {
+        self.taking.load(Ordering::SeqCst) == 0 && self.under_way.load(Ordering::SeqCst) == 0
+    }
 }
 
 // === impl Actor ===
@@ -88,27 +105,30 @@ impl Actor {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut give_up: Option<Instant> = None;
+        let mut has_drained = false;
         loop {
             let blocked = self.backlog.iter().position(|queue| !queue.is_empty());
             let takes = blocked.is_none() && !(give_up.is_some() && self.inbox.outer.is_empty());
             tokio::select! {
                 biased;
-                event = self.inbox.inner.recv() => self.events.extend(event),
-                () = room(&self.surroundings.mailboxes, blocked), if blocked.is_some() => {}
-                event = self.inbox.outer.recv(), if takes => self.events.extend(event),
+                // First, and cheap: under load there is always an event, and time must pass.
                 _ = tick.tick() => self.ticked(),
                 _ = stop.wait_for(|stop| *stop), if give_up.is_none() => {
                     self.inbox.outer.close();
                     give_up = Some(Instant::now() + STOP_PATIENCE);
                 }
+                event = self.inbox.inner.recv() => self.events.extend(event),
+                () = room(&self.surroundings.mailboxes, blocked), if blocked.is_some() => {}
+                event = self.inbox.outer.recv(), if takes => self.events.extend(event),
+                () = tokio::time::sleep(STOP_PAUSE), if give_up.is_some() => {}
             }
             self.round(blocked.is_some());
             if let Some(deadline) = give_up {
-                let is_done = self.inbox.outer.is_empty()
-                    && self.inbox.inner.is_empty()
-                    && self.backlog.iter().all(VecDeque::is_empty)
-                    && !self.shard.is_committing();
-                if is_done || Instant::now() >= deadline {
+                if !has_drained && self.inbox.outer.is_empty() {
+                    has_drained = true;
+                    self.surroundings.taking.fetch_sub(1, Ordering::SeqCst);
+                }
+                if self.surroundings.is_quiet() || Instant::now() >= deadline {
                     return;
                 }
             }
@@ -145,12 +165,19 @@ impl Actor {
         }
         let now = self.surroundings.clock.now();
         self.hot.round.record(self.events.len() as f64);
+        let mut arrived = 0;
         for event in self.events.drain(..) {
+            arrived += usize::from(event.is_inner());
             self.shard.step(event, now);
         }
         self.shard.flush();
         self.retry_backlog();
         self.carry_out();
+        // After what they have caused is under way itself.
+        if arrived > 0 {
+            let under_way = &self.surroundings.under_way;
+            under_way.fetch_sub(arrived, Ordering::SeqCst);
+        }
     }
 
     fn carry_out(&mut self) {
@@ -203,6 +230,7 @@ impl Actor {
 
     /// To another shard, behind what already waits for it.
     fn send(&mut self, shard: usize, event: Event) {
+        self.surroundings.under_way.fetch_add(1, Ordering::SeqCst);
         if !self.backlog[shard].is_empty() {
             return self.backlog[shard].push_back(event);
         }
@@ -252,7 +280,7 @@ impl Actor {
                     let _ = back.send(Event::Loaded(jid, loaded)).await;
                 });
             }
-            Output::Ask(slot, jid, ask, asked, then) => {
+            Output::Ask(slot, jid, ask, asked, then, receipt) => {
                 tokio::spawn(async move {
                     let store = &surroundings.store;
                     let answer = match ask {
@@ -273,6 +301,7 @@ impl Actor {
                         answer,
                         asked,
                         then,
+                        receipt,
                     });
                     let _ = back.send(Event::Answered(jid, answered)).await;
                 });
@@ -280,6 +309,7 @@ impl Actor {
             Output::Verify(jid, edge, connection, check) => {
                 tokio::spawn(async move {
                     let Some(step) = work(&surroundings, move || check.run()).await else {
+                        surroundings.under_way.fetch_sub(1, Ordering::SeqCst);
                         return;
                     };
                     let verified = Box::new(Verified {
@@ -294,7 +324,9 @@ impl Actor {
         }
     }
 
+    /// The way back for what has been started: one event.
     fn back(&self) -> mpsc::Sender<Event> {
+        self.surroundings.under_way.fetch_add(1, Ordering::SeqCst);
         let own = usize::from(self.shard.id());
         self.surroundings.mailboxes.of(own).inner.clone()
     }

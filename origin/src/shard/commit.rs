@@ -97,9 +97,10 @@ impl Shard {
     /// Turns what a handler pushed into outputs, held where they must wait.
     pub(super) fn conclude(&mut self, place: Place, resident: &mut Resident, cause: &Cause) {
         let mut effects = std::mem::take(&mut self.effects);
-        let receipt = match cause {
-            Cause::Client(session, number, _) => Some(self.receipt(*session, *number)),
-            _ => None,
+        let (receipt, mut owed) = match cause {
+            Cause::Client(session, number, _) => (Some(self.receipt(*session, *number)), None),
+            Cause::Routed(_, receipt) | Cause::Request(_, receipt) => (None, *receipt),
+            _ => (None, None),
         };
         let mut routes = 0;
         let mut has_written = false;
@@ -122,8 +123,15 @@ impl Shard {
                     None => continue,
                 },
                 Effect::Ask(ask, asked, then) => {
+                    // A request has taken effect when it is answered: until then it costs its
+                    // sender credit, or questions would pile up.
+                    let waits = match asked.request.is_some() {
+                        true => receipt.or_else(|| owed.take()),
+                        false => None,
+                    };
+                    routes += u32::from(waits.is_some() && waits == receipt);
                     let jid = resident.account.jid.clone();
-                    Output::Ask(resident.slot, jid, ask, asked, then)
+                    Output::Ask(resident.slot, jid, ask, asked, then, waits)
                 }
                 Effect::Verify(edge, connection, check) => {
                     Output::Verify(resident.account.jid.clone(), edge, connection, check)
@@ -145,33 +153,31 @@ impl Shard {
             self.hold_or_emit(resident, output, has_written);
         }
         self.effects = effects;
-        self.account_for(resident, cause, (receipt, routes), has_written);
+        if let Some(receipt) = owed {
+            self.hold_or_emit(resident, Output::Settle(receipt), has_written);
+        }
+        if let Some(receipt) = receipt {
+            self.account_for(resident, receipt, routes, has_written);
+        }
     }
 
-    /// Notes who is to hear when everything this handler did has taken effect.
+    /// Notes what has still to happen before a client's stanza has taken effect: so many routes
+    /// and answers, and what is held.
     fn account_for(
         &mut self,
         resident: &mut Resident,
-        cause: &Cause,
-        (receipt, routes): (Option<Receipt>, u32),
+        receipt: Receipt,
+        routes: u32,
         has_written: bool,
     ) {
-        match (cause, receipt) {
-            (Cause::Client(session, number, _), Some(receipt)) => {
-                let waits = u32::from(!resident.held.is_empty());
-                if waits > 0 {
-                    self.hold_or_emit(resident, Output::Settle(receipt), has_written);
-                }
-                let session_known = resident.account.session_mut(*session);
-                let progress = session_known.map(|known| &mut known.progress);
-                if progress.is_some_and(|progress| progress.handled(*number, routes + waits)) {
-                    self.progressed.push(*session);
-                }
-            }
-            (Cause::Routed(_, Some(receipt)), _) => {
-                self.hold_or_emit(resident, Output::Settle(*receipt), has_written);
-            }
-            _ => {}
+        let waits = u32::from(!resident.held.is_empty());
+        if waits > 0 {
+            self.hold_or_emit(resident, Output::Settle(receipt), has_written);
+        }
+        let session = resident.account.session_mut(receipt.session);
+        let progress = session.map(|known| &mut known.progress);
+        if progress.is_some_and(|progress| progress.handled(receipt.number, routes + waits)) {
+            self.progressed.push(receipt.session);
         }
     }
 
@@ -275,8 +281,9 @@ impl Shard {
                     self.release(&mut resident, group.ticket);
                     self.leave_if_idle(place, &mut resident);
                 }
-                Err(_) => self.revoke(place, &mut resident),
+                Err(_) => self.revoke(&mut resident),
             }
+            self.read_if_due(&mut resident);
             self.residents.put(place, resident);
         }
     }
@@ -296,13 +303,18 @@ impl Shard {
 
     /// A commit failed: everyone whose write is lost hears of it, what only waited goes out, and
     /// the account is read again, because memory is ahead of the store.
-    fn revoke(&mut self, place: Place, resident: &mut Resident) {
+    fn revoke(&mut self, resident: &mut Resident) {
         let held: VecDeque<Held> = std::mem::take(&mut resident.held);
         for held in held {
-            let outputs = match held.cause {
-                Some(cause) => cause.failure(resident, self, Condition::ResourceConstraint),
-                None => held.outputs,
-            };
+            let Held { outputs, cause, .. } = held;
+            let failed = cause.is_some();
+            if let Some(cause) = cause {
+                let told = cause.failure(resident, self, Condition::ResourceConstraint);
+                told.into_iter().for_each(|output| self.emit(output));
+            }
+            // A session that has ended stays so: its client must not go on talking to nobody.
+            let mut outputs = outputs;
+            outputs.retain(|output| !failed || output.ends_stream());
             outputs.into_iter().for_each(|output| self.emit(output));
         }
         let owner = &resident.account.jid;
@@ -314,7 +326,7 @@ impl Shard {
             .batches
             .retain(|batch| !batch.writes.is_empty());
         if !resident.is_loading {
-            self.reload(place, resident);
+            self.reload(resident);
         }
     }
 

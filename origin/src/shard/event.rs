@@ -36,6 +36,23 @@ pub enum Event {
     Tick,
 }
 
+// === impl Event ===
+
+impl Event {
+    /// Whether it comes through the inner queue of a shard.
+    pub(super) fn is_inner(&self) -> bool {
+        match self {
+            Self::FromEdge(..) | Self::EdgeGone(_) | Self::Admin(..) | Self::Tick => false,
+            Self::Routed(_)
+            | Self::Settled(_)
+            | Self::Loaded(..)
+            | Self::Answered(..)
+            | Self::Verified(..)
+            | Self::Committed(_) => true,
+        }
+    }
+}
+
 /// A stanza on its way to an account.
 #[derive(Debug, Clone)]
 pub struct Routed {
@@ -67,6 +84,8 @@ pub struct Answered {
     pub asked: Asked,
     /// What goes on with it.
     pub then: OnAnswer,
+    /// Who waits to hear that the request has been answered.
+    pub receipt: Option<Receipt>,
 }
 
 /// The end of a password check.
@@ -105,6 +124,14 @@ pub(super) enum Work {
 // === impl Work ===
 
 impl Work {
+    /// Whether it comes from a session of the account itself.
+    pub(super) fn is_of_session(&self) -> bool {
+        matches!(
+            self,
+            Self::Stanza { .. } | Self::Detach(..) | Self::CatchUp(_)
+        )
+    }
+
     /// The stanza whose sender must hear when this fails.
     pub(super) fn stanza(&self) -> Option<&Arc<Stanza>> {
         match self {

@@ -275,6 +275,13 @@ impl Login {
         self.exchanges.retain(|(edge, _), _| *edge != gone);
     }
 
+    /// The account is gone: what was proven of it is not proven of one that takes its name.
+    pub(super) fn forget(&mut self, gone: &Jid) {
+        self.exchanges
+            .retain(|_, pending| !pending.account.is_same_bare(gone));
+        self.tokens.retain(|_, (account, _)| account != gone);
+    }
+
     /// Forgets what has waited too long.
     pub(super) fn tick(&mut self, now: Now) {
         let is_fresh = |since: u64| now.mono.saturating_sub(since) < PATIENCE_MS;

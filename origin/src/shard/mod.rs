@@ -48,6 +48,9 @@ pub(crate) mod rig;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod tests_faults;
+
 pub use event::Event;
 pub use output::Output;
 pub use state::Shard;

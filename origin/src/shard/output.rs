@@ -25,8 +25,8 @@ pub enum Output {
     Finish(Receipt),
     /// Read an account; answered by `Loaded`.
     Load(Slot, Jid),
-    /// Answered by `Answered`.
-    Ask(Slot, Jid, Ask, Asked, OnAnswer),
+    /// Answered by `Answered`, which takes the receipt along.
+    Ask(Slot, Jid, Ask, Asked, OnAnswer, Option<Receipt>),
     /// Check a password; answered by `Verified`.
     Verify(Jid, EdgeId, ConnectionId, PlainCheck),
     /// Make these durable; answered by one `Committed`. Never two at a time.
@@ -35,4 +35,13 @@ pub enum Output {
     Reply(Answering),
     /// The slots belong to another node now: this one must stop.
     Fenced(Slot),
+}
+
+// === impl Output ===
+
+impl Output {
+    /// Whether this ends a client's stream.
+    pub(super) fn ends_stream(&self) -> bool {
+        matches!(self, Self::ToEdge(_, frame) if matches!(frame.body, ToEdge::Close { .. }))
+    }
 }

@@ -25,6 +25,8 @@ pub(super) struct Resident {
     pub(super) slot: Slot,
     /// Being read: events wait in order.
     pub(super) is_loading: bool,
+    /// It is to be read once what it has written is stored.
+    pub(super) is_read_due: bool,
     pub(super) waiting: VecDeque<Work>,
     /// What waits for a commit, in order.
     pub(super) held: VecDeque<Held>,
@@ -67,6 +69,7 @@ impl Residents {
             account,
             slot,
             is_loading: true,
+            is_read_due: false,
             waiting: VecDeque::new(),
             held: VecDeque::new(),
             is_queued: false,

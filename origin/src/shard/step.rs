@@ -21,7 +21,8 @@ use crate::session::{Account, AccountSlots};
 use crate::store::{self, CREDENTIALS, Snapshot};
 
 /// How many events may wait for one account to be read; more are refused with
-/// `resource-constraint`.
+/// `resource-constraint`. Those of its own sessions, which their credit bounds, are not: one
+/// refused would be told before those that wait.
 const WAITING_MAX: usize = 1024;
 
 impl Shard {
@@ -154,7 +155,7 @@ impl Shard {
             return;
         };
         if resident.is_loading {
-            match resident.waiting.len() < WAITING_MAX || matches!(work, Work::Detach(..)) {
+            match resident.waiting.len() < WAITING_MAX || work.is_of_session() {
                 true => resident.waiting.push_back(work),
                 false => self.fail(&mut resident, work, Condition::ResourceConstraint),
             }
@@ -175,6 +176,11 @@ impl Shard {
         }
         let cause = Cause::of(&work);
         let stanza = work.stanza().cloned();
+        let ending = match &work {
+            Work::Detach(session, _) => Some(*session),
+            _ => None,
+        };
+        let existed = resident.account.exists();
         resident.account.touched = now.mono;
         let shared = self.shared.clone();
         let mut ctx = Ctx::new(
@@ -189,6 +195,9 @@ impl Shard {
         let ran = catch_unwind(AssertUnwindSafe(|| work::perform(&mut ctx, login, work)));
         if ran.is_ok() {
             self.conclude(place, resident, &cause);
+            if existed && !resident.account.exists() {
+                self.login.forget(&resident.account.jid);
+            }
             self.leave_if_idle(place, resident);
             return;
         }
@@ -204,14 +213,33 @@ impl Shard {
         for output in cause.failure(resident, self, Condition::InternalServerError) {
             self.emit(output);
         }
-        self.reload(place, resident);
+        // A session that was beginning has not begun, one that was ending has ended.
+        if let Some(session) = ending {
+            self.sessions.remove(&session);
+        }
+        let (sessions, account) = (&mut self.sessions, &mut resident.account);
+        account
+            .sessions
+            .retain(|known| sessions.contains_key(&known.id));
+        sessions.retain(|id, home| *home != place || account.session(*id).is_some());
+        self.reload(resident);
     }
 
     /// What is in memory may be half changed: read the account again, keep its sessions.
-    pub(super) fn reload(&mut self, _place: Place, resident: &mut Resident) {
+    pub(super) fn reload(&mut self, resident: &mut Resident) {
         resident.is_loading = true;
-        let jid = resident.account.jid.clone();
-        self.outputs.push(Output::Load(resident.slot, jid));
+        resident.is_read_due = true;
+        self.read_if_due(resident);
+    }
+
+    /// Reads an account again once all that it has written is stored: read before, it would lack
+    /// what is on its way.
+    pub(super) fn read_if_due(&mut self, resident: &mut Resident) {
+        if resident.is_read_due && resident.held.is_empty() {
+            resident.is_read_due = false;
+            let jid = resident.account.jid.clone();
+            self.outputs.push(Output::Load(resident.slot, jid));
+        }
     }
 
     fn loaded(&mut self, jid: &Jid, result: Result<Snapshot, store::Error>, now: Now) {
@@ -238,7 +266,7 @@ impl Shard {
                 tracing::error!(account = %jid, %error, "account cannot be read");
                 let waiting = std::mem::take(&mut resident.waiting);
                 for work in waiting {
-                    match matches!(work, Work::Detach(..)) {
+                    match matches!(work, Work::Detach(..) | Work::CatchUp(_)) {
                         true => resident.waiting.push_back(work),
                         false => self.fail(&mut resident, work, Condition::ResourceConstraint),
                     }

@@ -57,6 +57,7 @@ fn answered(ctx: &mut Ctx<'_>, answered: Answered) {
         answer,
         asked,
         then,
+        ..
     } = answered;
     // The session may have ended meanwhile; the account goes on.
     ctx.set_session(
@@ -121,7 +122,7 @@ pub(super) enum Cause {
     /// A connection that binds.
     Binding(EdgeId, ConnectionId),
     /// A request that waited for an answer.
-    Request(Arc<Stanza>),
+    Request(Arc<Stanza>, Option<Receipt>),
     /// Nobody.
     Nobody,
 }
@@ -150,7 +151,7 @@ impl Cause {
                     (Some(request), Some((edge, connection))) => {
                         Self::Registration(edge, connection, request.clone())
                     }
-                    (Some(request), None) => Self::Request(request.clone()),
+                    (Some(request), None) => Self::Request(request.clone(), answered.receipt),
                     (None, _) => Self::Nobody,
                 }
             }
@@ -185,12 +186,11 @@ impl Cause {
                 outputs.push(Output::Finish(shard.receipt(*session, *number)));
                 outputs
             }
-            Self::Routed(stanza, receipt) => {
+            Self::Routed(stanza, receipt) | Self::Request(stanza, receipt) => {
                 let mut outputs = refusal(shard, stanza, &error);
                 outputs.extend(receipt.map(Output::Settle));
                 outputs
             }
-            Self::Request(stanza) => refusal(shard, stanza, &error),
             Self::Exchange(edge, connection) => {
                 let refused = ToEdge::Refused {
                     connection: *connection,

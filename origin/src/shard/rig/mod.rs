@@ -3,26 +3,30 @@
 //! Nothing happens by itself: [`Rig::run`] carries events until there are none. Commits may be
 //! held back and made to fail.
 
+mod faults;
+
 mod model;
+
+mod words;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::OnceLock;
 
+use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::frame::{Authenticate, Bind, Channel, Detached, Frame, ToEdge, ToOrigin};
+use couplet_proto::link::frame::{Bind, Detached, Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use couplet_proto::slot::{SLOTS, Seed, Slot};
 use couplet_proto::xmpp::error::StreamCondition;
-use couplet_proto::xmpp::ns;
-use couplet_proto::xmpp::payload::Payload;
-use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
+use self::faults::Faults;
 use self::model::Model;
+pub(crate) use self::words::{authenticate, jid};
+use self::words::{credentials, stanza};
 use super::event::{Answered, Event, Verified};
 use super::output::Output;
 use super::state::Shard;
-use crate::auth::{Credentials, Throttle};
+use crate::auth::Throttle;
 use crate::clock::Now;
 use crate::config::Config;
 use crate::features::FEATURES;
@@ -52,6 +56,12 @@ static POISON: Feature = Feature {
         assert!(poison.is_none(), "poisoned message");
         Ok(Flow::Continue)
     })],
+    closed: Some(|ctx| {
+        let resource = ctx
+            .session()
+            .and_then(|known| known.jid.resource().map(str::to_owned));
+        assert!(resource.as_deref() != Some("poison"), "poisoned end");
+    }),
     ..Feature::EMPTY
 };
 
@@ -69,6 +79,7 @@ pub(crate) struct Rig {
     pub(crate) holds_loads: bool,
     commits: VecDeque<(usize, Vec<Batch>)>,
     loads: VecDeque<(usize, Slot, Jid)>,
+    pub(crate) faults: Faults,
 }
 
 /// What an edge has heard for one connection.
@@ -142,6 +153,7 @@ impl Rig {
             holds_loads: false,
             commits: VecDeque::new(),
             loads: VecDeque::new(),
+            faults: Faults::default(),
         };
         for account in accounts {
             rig.store.add(jid(account), credentials());
@@ -369,15 +381,15 @@ impl Rig {
                 true => self.loads.push_back((shard, slot, owner)),
                 false => self.end_load(shard, owner),
             },
-            Output::Ask(_, owner, ask, asked, then) => {
+            Output::Ask(_, owner, ask, asked, then, receipt) => {
                 let answer = Ok(self.store.answer(&owner, ask));
                 let answered = Box::new(Answered {
                     answer,
                     asked,
                     then,
+                    receipt,
                 });
-                self.events
-                    .push_back((shard, Event::Answered(owner, answered)));
+                self.give((shard, Event::Answered(owner, answered)));
             }
             Output::Verify(owner, edge, connection, check) => {
                 let verified = Box::new(Verified {
@@ -436,7 +448,10 @@ impl Rig {
     }
 
     fn end_load(&mut self, shard: usize, owner: Jid) {
-        let snapshot = Ok(self.store.snapshot(&owner));
+        let snapshot = match self.faults.fails_loads {
+            true => Err(store::Error::Unavailable("as the test wants".to_owned())),
+            false => Ok(self.store.snapshot(&owner)),
+        };
         self.events
             .push_back((shard, Event::Loaded(owner, snapshot)));
     }
@@ -451,44 +466,4 @@ impl Rig {
         };
         self.events.push_back((shard, Event::Committed(result)));
     }
-}
-
-/// An address.
-pub(crate) fn jid(text: &str) -> Jid {
-    Jid::parse(text).expect("a valid address")
-}
-
-/// A request to authenticate over TLS without channel binding.
-pub(crate) fn authenticate(account: &Jid, mechanism: &str, initial: Vec<u8>) -> Box<Authenticate> {
-    Box::new(Authenticate {
-        account: account.clone(),
-        mechanism: mechanism.into(),
-        initial: initial.into(),
-        channel: Channel {
-            is_encrypted: true,
-            bindings: Vec::new(),
-            peer: None,
-            offered: vec!["SCRAM-SHA-256", "SCRAM-SHA-1", "PLAIN"],
-        },
-    })
-}
-
-/// What the edge would make of a client's words.
-fn stanza(xml: &str) -> Stanza {
-    let element = Element::parse(xml, ns::CLIENT).expect("canonical");
-    let kind = Kind::from_name(element.name()).expect("a stanza");
-    let type_ = Type::from_attribute(kind, element.get("type")).expect("a type");
-    let mut stanza = Stanza::new(kind, type_);
-    stanza.id = element.get("id").map(Into::into);
-    stanza.to = element.get("to").map(jid);
-    stanza.payload = Payload::from_elements(element.children());
-    stanza
-}
-
-/// Derived once: it takes milliseconds.
-fn credentials() -> &'static Credentials {
-    static CREDENTIALS: OnceLock<Credentials> = OnceLock::new();
-    CREDENTIALS.get_or_init(|| {
-        Credentials::derive(PASSWORD, 4096, [3; 16], [4; 16]).expect("a fit password")
-    })
 }
