@@ -51,6 +51,9 @@ mod tests;
 #[cfg(test)]
 mod tests_faults;
 
+#[cfg(test)]
+mod tests_stop;
+
 pub use event::Event;
 pub use output::Output;
 pub use state::Shard;

@@ -1,0 +1,39 @@
+//! A stop finishes what was taken.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use super::rig::jid;
+use crate::admin::Error;
+use crate::store::embedded::{Embedded, Options};
+use crate::{Config, Origin};
+
+/// Each request needs its account to be read: when the stop begins, some have been taken and wait
+/// for the store.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_taken_before_a_stop_is_answered() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Embedded::open(folder.path(), Options::default()).expect("opens");
+    let config = Config {
+        domains: vec!["x".to_owned()],
+        shards: 3,
+        ..Config::default()
+    };
+    let origin = Origin::start(config, Arc::new(store)).await;
+    let origin = origin.expect("starts");
+    let admin = origin.admin();
+    let requests = (0..500).map(|number| {
+        let account = jid(&format!("nobody{number}@x"));
+        let admin = admin.clone();
+        tokio::spawn(async move { admin.account_remove(account).await })
+    });
+    let requests = requests.collect::<Vec<_>>();
+    tokio::task::yield_now().await;
+    origin.stop().await;
+    for answer in join_all(requests).await {
+        let answer = answer.expect("no panic");
+        let is_told = matches!(answer, Err(Error::Missing(_) | Error::Stopping));
+        assert!(is_told, "{answer:?}");
+    }
+}
