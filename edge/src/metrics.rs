@@ -108,6 +108,12 @@ pub(crate) struct Metrics {
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
+    describe_sockets();
+    describe_streams();
+    describe_queues();
+}
+
+fn describe_sockets() {
     describe_gauge!(
         CONNECTIONS,
         Unit::Count,
@@ -135,6 +141,9 @@ pub fn describe() {
         Unit::Bytes,
         "Bytes on client sockets by direction, TLS included."
     );
+}
+
+fn describe_streams() {
     describe_counter!(
         STANZAS,
         Unit::Count,
@@ -155,6 +164,9 @@ pub fn describe() {
         Unit::Count,
         "Authentications by mechanism and outcome."
     );
+}
+
+fn describe_queues() {
     describe_histogram!(
         DELIVERY_SECONDS,
         Unit::Seconds,
