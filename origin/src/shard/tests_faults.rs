@@ -99,7 +99,7 @@ fn a_panic_leaves_no_session_behind() {
 
 #[test]
 fn a_removal_that_cannot_be_stored_is_told_to_nobody() {
-    let mut rig = Rig::new(2, &["romeo@x", "juliet@x"]);
+    let mut rig = Rig::new(7, &["romeo@x", "juliet@x"]);
     let mut romeo = rig.online("romeo@x/r");
     let other = rig.online("romeo@x/s");
     let mut juliet = rig.online("juliet@x/j");
@@ -109,6 +109,10 @@ fn a_removal_that_cannot_be_stored_is_told_to_nobody() {
     rig.holds_commits = true;
     rig.send(&mut romeo, REMOVE);
     rig.commit(false);
+    rig.holds_commits = false;
+    while rig.is_committing() {
+        rig.commit(true);
+    }
     let heard = rig.received(&juliet).join("");
     assert!(!heard.contains("unsubscribe"), "{heard}");
     // Its sessions have ended, so nobody goes on talking to nobody.
