@@ -54,8 +54,9 @@ function until(xmpp, what, wanted) {
 const text = (xmpp, body) =>
   until(xmpp, body, (stanza) => stanza.is("message") && stanza.getChildText("body") === body);
 
-/** Available, and everything sent before that is done. */
+/** Roster and presence, as clients do after login; only who asks for the roster hears of it. */
 async function appear(xmpp) {
+  await xmpp.iqCaller.get(xml("query", "jabber:iq:roster"), undefined, patience);
   await xmpp.send(xml("presence"));
   const own = xmpp.address.toString();
   await until(xmpp, "own presence", (s) => s.is("presence") && s.attrs.from === own);
