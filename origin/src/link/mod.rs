@@ -99,10 +99,7 @@ impl Uplink for InProcess {
     }
 
     fn room(&self, slot: Slot) -> Waiting<'_> {
-        let outer = &self.mailboxes.of_slot(slot).outer;
-        Box::pin(async move {
-            let _ = outer.reserve().await;
-        })
+        Box::pin(self.mailboxes.of_slot(slot).room())
     }
 
     fn now_ms(&self) -> Option<u64> {

@@ -155,7 +155,8 @@ impl Actor {
             self.events.push(event);
             taken += 1;
         }
-        taken = 0;
+        // The loop itself may have taken one.
+        taken = 1;
         while !is_blocked && taken < ROUND_MAX {
             let Ok(event) = self.inbox.outer.try_recv() else {
                 break;
@@ -163,6 +164,7 @@ impl Actor {
             self.events.push(event);
             taken += 1;
         }
+        self.inbox.took(taken);
         let now = self.surroundings.clock.now();
         self.hot.round.record(self.events.len() as f64);
         let mut arrived = 0;

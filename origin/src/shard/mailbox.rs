@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use couplet_proto::Jid;
 use couplet_proto::slot::Slot;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::event::Event;
 use crate::admin::Request;
@@ -30,6 +30,7 @@ pub(crate) struct Mailboxes(Arc<[Mailbox]>);
 pub(crate) struct Mailbox {
     pub(crate) outer: mpsc::Sender<Event>,
     pub(crate) inner: mpsc::Sender<Event>,
+    room: Arc<Notify>,
 }
 
 /// The shard's end of its mailbox.
@@ -37,6 +38,7 @@ pub(crate) struct Mailbox {
 pub(crate) struct Inbox {
     pub(crate) outer: mpsc::Receiver<Event>,
     pub(crate) inner: mpsc::Receiver<Event>,
+    room: Arc<Notify>,
 }
 
 // === impl Mailboxes ===
@@ -47,11 +49,13 @@ impl Mailboxes {
         let pairs = (0..shards).map(|_| {
             let (outer, outer_rx) = mpsc::channel(OUTER_MAX);
             let (inner, inner_rx) = mpsc::channel(INNER_MAX);
+            let room = Arc::new(Notify::new());
             let inbox = Inbox {
                 outer: outer_rx,
                 inner: inner_rx,
+                room: Arc::clone(&room),
             };
-            (Mailbox { outer, inner }, inbox)
+            (Mailbox { outer, inner, room }, inbox)
         });
         let (mailboxes, inboxes): (Vec<_>, Vec<_>) = pairs.unzip();
         (Self(mailboxes.into()), inboxes)
@@ -87,5 +91,85 @@ impl Mailboxes {
         let outer = &self.of_slot(slot).outer;
         let sent = outer.send(Event::Admin(account, request)).await;
         sent.map_err(|_| ())
+    }
+}
+
+// === impl Mailbox ===
+
+impl Mailbox {
+    /// Waits until the outer queue may have room, or is closed.
+    ///
+    /// Reserves none: a place handed from one who waits to the next is never free for either.
+    pub(crate) async fn room(&self) {
+        loop {
+            let mut notified = std::pin::pin!(self.room.notified());
+            notified.as_mut().enable();
+            if self.outer.capacity() > 0 || self.outer.is_closed() {
+                return;
+            }
+            notified.await;
+        }
+    }
+}
+
+// === impl Inbox ===
+
+impl Inbox {
+    /// So many events have left the outer queue: as many of those who wait may try again.
+    pub(crate) fn took(&self, events: usize) {
+        if self.outer.is_empty() {
+            // One who was told before may have gone away without trying.
+            self.room.notify_waiters();
+        } else {
+            (0..events).for_each(|_| self.room.notify_one());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use tokio::sync::mpsc::error::TrySendError;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// More wait than the queue has places.
+    #[tokio::test]
+    async fn everyone_who_waits_for_room_gets_it() {
+        const SENDERS: usize = 3 * OUTER_MAX;
+        let (mailboxes, mut inboxes) = Mailboxes::new(1);
+        let mut inbox = inboxes.pop().expect("one");
+        let mut senders = JoinSet::new();
+        let waits = Arc::new(AtomicUsize::new(0));
+        for _ in 0..SENDERS {
+            let (mailbox, waits) = (mailboxes.of(0).clone(), Arc::clone(&waits));
+            senders.spawn(async move {
+                while let Err(TrySendError::Full(_)) = mailbox.outer.try_send(Event::Tick) {
+                    waits.fetch_add(1, Ordering::Relaxed);
+                    mailbox.room().await;
+                }
+            });
+        }
+        let receive_all = async {
+            while waits.load(Ordering::Relaxed) < SENDERS - OUTER_MAX {
+                tokio::task::yield_now().await;
+            }
+            let mut received = 0;
+            while received < SENDERS {
+                inbox.outer.recv().await.expect("open");
+                let mut taken = 1;
+                while taken < 64 && inbox.outer.try_recv().is_ok() {
+                    taken += 1;
+                }
+                inbox.took(taken);
+                received += taken;
+            }
+            senders.join_all().await;
+        };
+        let all = tokio::time::timeout(Duration::from_secs(20), receive_all);
+        all.await.expect("everyone has sent");
     }
 }
