@@ -63,7 +63,7 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
                 ctx.deliver(session, stanza);
             }
         }
-        Type::Error => {}
+        // An error too: a request that could not be routed comes back to the bare address.
         _ => deliver_to_available(ctx, &stanza),
     }
 }

@@ -304,7 +304,6 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
         _ if after.state.is_pending_in() => after.request,
         _ => None,
     };
-    roster::change(ctx, &contact, &before, after);
     let mut inward = (**stanza).clone();
     inward.from = Some(contact.clone());
     inward.to = Some(ctx.account.jid.clone());
@@ -313,9 +312,11 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
         // §3.1.3: whoever is there may answer.
         Type::Subscribe => presence::deliver_to_available(ctx, &inward),
         // §3.1.6, §3.2.3, §3.3.3: those that follow the roster, available or not; and those that
-        // are available, because a bot may never ask for it.
+        // are available, because a bot may never ask for it. Before the push, so that they know
+        // whose doing it is.
         _ => roster::deliver_to_concerned(ctx, &inward),
     }
+    roster::change(ctx, &contact, &before, after);
     if before.state.is_seen() && !outcome.next.is_seen() {
         // §3.3.3: who unsubscribes sees nobody any more.
         presence::hide_all(ctx, &contact);
