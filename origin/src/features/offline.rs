@@ -10,6 +10,8 @@
 //! appended. So the order between a sender and the account holds.
 //!
 //! A page is delivered before it is removed: a crash in between repeats it, never loses it.
+//! What is lost is a page that a connection has been given and its client never read: only the
+//! client's own acknowledgement (XEP-0198) can tell, and the pages do not wait for it.
 
 use std::sync::Arc;
 
