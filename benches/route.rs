@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use couplet_origin::store::embedded::{Embedded, Options};
 use couplet_origin::{Config, Origin};
+use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Authenticate, Bind, Channel, Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::link::{Downlink, Refused, Uplink};
+use couplet_proto::slot::Slot;
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;
@@ -50,11 +52,11 @@ struct Session {
 // === impl Edge ===
 
 impl Downlink for Edge {
-    fn send(&self, frames: &mut Vec<Frame<ToEdge>>) {
+    fn send(&self, frames: &mut Vec<Frame<ToEdge>>) -> Vec<(Slot, Epoch)> {
         for frame in frames.drain(..) {
             match frame.body {
-                ToEdge::Deliver { stanza, .. } => {
-                    black_box(stanza);
+                ToEdge::Deliver(delivery) => {
+                    black_box(delivery.stanza);
                     self.delivered.fetch_add(1, Ordering::Release);
                 }
                 ToEdge::Taken { .. } => {}
@@ -63,7 +65,10 @@ impl Downlink for Edge {
             }
         }
         self.changed.notify_one();
+        Vec::new()
     }
+
+    fn rerouted(&self, _: &[Slot]) {}
 }
 
 // === impl Bench ===
@@ -147,7 +152,8 @@ impl Bench {
     fn up(&self, account: &Jid, frame: ToOrigin) {
         let slot = self.uplink.slot_of(account);
         let mut frame = frame;
-        while let Err(refused) = self.uplink.try_send(slot, frame) {
+        let route = self.uplink.route(slot).expect("owned");
+        while let Err(refused) = self.uplink.try_send(slot, route, frame) {
             let Refused::Full(back) = refused else {
                 panic!("the origin has ended");
             };

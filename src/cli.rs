@@ -3,6 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use couplet_proto::slot::SLOTS;
+
+use crate::config::Role;
 
 /// A messaging router that speaks XMPP.
 #[derive(Debug, Parser)]
@@ -18,15 +21,28 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the server: edge and origin in one process, on the embedded store
     Serve(Config),
+    /// Run an edge of a cluster: it holds clients' connections
+    Edge(Config),
+    /// Run an origin of a cluster: it owns accounts, on Redis
+    Origin(Config),
     /// Manage a running server
     Ctl(Ctl),
     /// Report every mistake in a configuration file, or print `ok`
     CheckConfig {
         /// The file to check, together with the environment
         file: PathBuf,
-        /// Set a key as `serve` would: --set 'c2s.listen=["127.0.0.1:25222"]'
+        /// As which command would read it
+        #[arg(long, value_enum, default_value_t = Role::Serve)]
+        role: Role,
+        /// Set a key as that command would: --set 'c2s.listen=["127.0.0.1:25222"]'
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
+    },
+    /// Make the certificates by which the nodes of a cluster know each other
+    MakeLinkCertificates {
+        /// A folder for ca.pem, edge.pem, origin.pem and their keys
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
     },
     /// Print which specifications are supported, in which version
     ListFeatures {
@@ -53,6 +69,9 @@ pub(crate) struct Ctl {
     /// The server's port for operators (admin.listen)
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5290")]
     pub(crate) server: String,
+    /// Answer lists as JSON, one page in each line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
     /// What to do there.
     #[command(subcommand)]
     pub(crate) command: CtlCommand,
@@ -70,6 +89,91 @@ pub(crate) enum CtlCommand {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// List the origins of the cluster: how they are, how much they own
+    Nodes,
+    /// List who owns which slots, summed up by owner
+    Slots {
+        /// Only these, one line for each range: 0-99
+        #[arg(long, value_name = "A-B")]
+        range: Option<Range>,
+        /// Only those that should be elsewhere or have no owner
+        #[arg(long)]
+        moving: bool,
+    },
+    /// List sessions: at which edge, or asleep; since when
+    Sessions {
+        /// Only those of this account
+        jid: Option<String>,
+        /// Only those held by this origin
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
+    },
+    /// Make the node leave: an origin gives its slots away, an edge sends its clients away and ends
+    Drain {
+        /// Let an origin take its share again
+        #[arg(long)]
+        undo: bool,
+    },
+    /// Hold ranges of slots to groups of origins
+    #[command(subcommand)]
+    Pins(Pins),
+}
+
+/// What to do with pins.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Pins {
+    /// List them
+    List,
+    /// Hold slots to the origins whose `cluster.group` this is
+    Set {
+        /// Which slots: 0-99
+        #[arg(value_name = "A-B")]
+        range: Range,
+        /// The group
+        group: String,
+    },
+    /// Hold slots to nobody any more
+    Clear {
+        /// Which slots: 0-99
+        #[arg(value_name = "A-B")]
+        range: Range,
+    },
+}
+
+/// Slots from one to another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    /// The first.
+    pub(crate) first: u16,
+    /// The last.
+    pub(crate) last: u16,
+}
+
+// === impl Range ===
+
+impl std::str::FromStr for Range {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let number = |text: &str| {
+            let number = text.trim().parse::<u16>().ok();
+            number.filter(|number| *number < SLOTS)
+        };
+        match (number(first), number(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(format!(
+                "is no range of slots such as 0-99; they go from 0 to {}",
+                SLOTS - 1
+            )),
+        }
+    }
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
 }
 
 /// What to do with accounts.
@@ -106,6 +210,18 @@ pub(crate) enum Account {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    use super::Range;
+
+    #[test]
+    fn a_range_of_slots_is_within_them() {
+        let range = |first, last| Ok(Range { first, last });
+        assert_eq!("0-4095".parse(), range(0, 4095));
+        assert_eq!("7".parse(), range(7, 7));
+        for wrong in ["", "a", "5-4", "0-4096", "-1", "1-", "1-2-3"] {
+            assert!(wrong.parse::<Range>().is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -25,11 +25,12 @@ mod specifications;
 mod telemetry;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
-use config::{Format, Sources};
+use config::{Format, Role, Sources};
 use telemetry::Metrics;
 
 #[global_allocator]
@@ -41,9 +42,12 @@ fn main() -> ExitCode {
         .install_default()
         .expect("nothing has installed a provider before main");
     let done = match Cli::parse().command {
-        Command::Serve(config) => serve(&Sources::new(config.config, config.set)),
+        Command::Serve(given) => run(Role::Serve, given),
+        Command::Edge(given) => run(Role::Edge, given),
+        Command::Origin(given) => run(Role::Origin, given),
         Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
-        Command::CheckConfig { file, set } => Ok(check(&Sources::new(Some(file), set))),
+        Command::CheckConfig { file, role, set } => Ok(check(&Sources::new(Some(file), set), role)),
+        Command::MakeLinkCertificates { directory } => make_link_certificates(&directory),
         Command::ListFeatures { markdown } => {
             let table = if markdown {
                 specifications::markdown()
@@ -61,9 +65,10 @@ fn main() -> ExitCode {
     })
 }
 
-/// Runs the server until it is told to stop.
-fn serve(sources: &Sources) -> anyhow::Result<ExitCode> {
-    let settings = match config::load(sources) {
+/// Runs a role until it is told to stop.
+fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
+    let sources = Sources::new(given.config, given.set);
+    let settings = match config::load(&sources, role) {
         Ok(settings) => settings,
         Err(mistakes) => {
             for mistake in mistakes {
@@ -75,7 +80,7 @@ fn serve(sources: &Sources) -> anyhow::Result<ExitCode> {
     let logging = telemetry::install(&settings.log)?;
     let metrics = Metrics::install()?;
     let is_json = settings.log.format == Format::Json;
-    match block_on(role::serve(settings, sources, &logging, metrics)) {
+    match block_on(role::run(role, settings, &sources, &logging, metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
             tracing::error!(error = explain(&error), "not started");
@@ -97,8 +102,8 @@ fn block_on(future: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::R
 }
 
 /// Reports every mistake, or that there is none.
-fn check(sources: &Sources) -> ExitCode {
-    let (text, code) = match config::load(sources) {
+fn check(sources: &Sources, role: Role) -> ExitCode {
+    let (text, code) = match config::load(sources, role) {
         Ok(_) => ("ok\n".to_owned(), ExitCode::SUCCESS),
         Err(mistakes) => {
             let lines = mistakes.iter().map(|mistake| format!("{mistake}\n"));
@@ -107,6 +112,19 @@ fn check(sources: &Sources) -> ExitCode {
     };
     let _ = io::stdout().write_all(text.as_bytes());
     code
+}
+
+fn make_link_certificates(to: &Path) -> anyhow::Result<ExitCode> {
+    certificate::make_link_certificates(to)?;
+    let to = to.display();
+    let text = format!(
+        "made in {to}:\n\
+         edges    link.ca = ca.pem, link.certificate = edge.pem, link.key = edge.key\n\
+         origins  link.ca = ca.pem, link.certificate = origin.pem, link.key = origin.key\n\
+         No node needs ca.key: keep it somewhere safe. Who has it can make itself an origin.\n"
+    );
+    let _ = io::stdout().write_all(text.as_bytes());
+    Ok(ExitCode::SUCCESS)
 }
 
 /// An error with its causes; one that an outer error has told already is not told again.

@@ -48,6 +48,7 @@ const ELSEWHERE: &[Specification] = &[
         "where a feature uses them",
     ),
     xep("XEP-0082", "XMPP Date and Time Profiles", "1.1.1", ""),
+    xep("XEP-0198", "Stream Management", "1.6.3", ""),
     xep(
         "XEP-0205",
         "Best Practices to Discourage Denial of Service Attacks",

@@ -1,6 +1,14 @@
 //! The edge's clock: monotonic milliseconds since the process started.
 
+#[cfg(feature = "simulation")]
+use std::cell::Cell;
 use std::time::{Duration, Instant};
+
+#[cfg(feature = "simulation")]
+thread_local! {
+    /// What time the clocks of this thread show in a simulation.
+    static SIMULATED_MS: Cell<Option<u64>> = const { Cell::new(None) };
+}
 
 /// Reads the time since one moment that the whole process shares, so that a stanza stamped by
 /// the origin's clock can be compared with the edge's.
@@ -19,6 +27,10 @@ impl Clock {
 
     /// Milliseconds since the start. Never 0, which frames use for "not measured".
     pub fn now_ms(self) -> u64 {
+        #[cfg(feature = "simulation")]
+        if let Some(now) = SIMULATED_MS.get() {
+            return now;
+        }
         let elapsed = self.started.elapsed().as_millis();
         u64::try_from(elapsed).unwrap_or(u64::MAX).max(1)
     }
@@ -32,4 +44,10 @@ impl Clock {
     pub fn at(self, ms: u64) -> Instant {
         self.started + Duration::from_millis(ms)
     }
+}
+
+/// What time the edges of this thread think it is, in milliseconds since their start.
+#[cfg(feature = "simulation")]
+pub fn set_now_ms(now: u64) {
+    SIMULATED_MS.set(Some(now));
 }

@@ -23,8 +23,26 @@ pub struct Config {
     pub certificates: Vec<CertificatePaths>,
     /// The server's entity capabilities (XEP-0115 §6.3), if they are advertised.
     pub caps: Option<Caps>,
+    /// Where clients should come to resume (XEP-0198 §3), as `host:port`; without, where they came
+    /// before.
+    pub location: Option<String>,
+    /// How the edge empties itself.
+    pub drain: Drain,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// How the edge empties itself before it stops.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drain {
+    /// Seconds between saying that it is not ready and closing its doors, so that balancers
+    /// notice.
+    pub wait_secs: u64,
+    /// Clients sent away per second; 0 is all at once. More, if there would not be time for all.
+    pub per_second: u32,
+    /// Where they are sent, as `host:port`, each to one of these in turn; without, they are told
+    /// of a shutdown and look again themselves.
+    pub see_other_host: Vec<String>,
 }
 
 /// Where a certificate and its key lie, in PEM.
@@ -57,7 +75,8 @@ pub struct Limits {
     pub credit_bytes: usize,
     /// Bytes that wait for a client that does not read; then its connection ends.
     pub outbound_bytes: usize,
-    /// Stanzas that wait for a client that does not read; then its connection ends.
+    /// Stanzas that wait for a client that does not read, or does not acknowledge; then its
+    /// connection ends.
     pub outbound_stanzas: usize,
     /// Seconds in which a client takes none of what waits for it; then its connection ends.
     pub outbound_stall_secs: u64,
@@ -65,6 +84,10 @@ pub struct Limits {
     pub ping_after_secs: u64,
     /// Seconds in which it must give one; then its connection ends.
     pub ping_timeout_secs: u64,
+    /// TLS handshakes at once, others wait; 0 is as fits the machine.
+    pub tls_handshakes: usize,
+    /// Logins whose first message is at an origin, others wait; 0 is as fits the machine.
+    pub logins: usize,
     /// Client sockets; one more is closed at once.
     pub connections: usize,
     /// New connections per second from one IPv4 /24 or IPv6 /64, with a burst of twice as many;
@@ -84,6 +107,8 @@ impl Default for Config {
             registration_open: false,
             certificates: Vec::new(),
             caps: None,
+            location: None,
+            drain: Drain::default(),
             limits: Limits::default(),
         }
     }
@@ -103,6 +128,8 @@ impl Default for Limits {
             outbound_stall_secs: 30,
             ping_after_secs: 300,
             ping_timeout_secs: 60,
+            tls_handshakes: 0,
+            logins: 0,
             connections: 200_000,
             new_connections_per_second: 200,
         }

@@ -2,6 +2,7 @@
 //!
 //! The modules stand in the order data passes them; each imports only from those below it.
 //!
+//! - `simulation`: an edge for a test that is a whole cluster in one thread; not in the product.
 //! - `drain`: closing in good order.
 //! - [`listen`]: sockets in, TLS.
 //! - `connection`: the task that owns one socket.
@@ -14,6 +15,9 @@
 //!
 //! **Invariant:** the edge knows sockets, framing and negotiation; it holds no account data, keeps
 //! nothing on disk and never sees a password verifier.
+
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 mod drain;
 
@@ -44,7 +48,8 @@ use couplet_proto::link::{Downlink, Uplink};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-pub use crate::config::{CertificatePaths, Config, Limits};
+pub use crate::config::{CertificatePaths, Config, Drain, Limits};
+pub use crate::link::remote::{Remote, Settings as RemoteSettings};
 
 use crate::clock::Clock;
 use crate::connection::{Edgewide, TICK_MS};
@@ -184,10 +189,12 @@ impl Edge {
         self.edge.population()
     }
 
-    /// Lets nobody in any more, ends every stream with `system-shutdown`, and returns when all
-    /// connections are gone, or cut off at the deadline.
+    /// Says that it is not ready, waits as configured, then lets nobody in any more and sends every
+    /// client away at the configured pace. Returns when all connections are gone, at the latest
+    /// about so long after the wait.
     pub async fn drain(&self, deadline: Duration) {
-        drain::drain(&self.door, &self.edge, deadline).await;
+        self.is_ready.store(false, Ordering::Release);
+        drain::drain(&self.door, &self.edge, &self.config.drain, deadline).await;
     }
 }
 
@@ -221,6 +228,7 @@ fn setup(config: &Config) -> Result<Setup, StartError> {
     if domains.is_empty() {
         return Err(StartError::NoDomain);
     }
+    let see_other_host = &config.drain.see_other_host;
     let idle = config.limits.ping_after_secs;
     Ok(Setup {
         domains: domains.into(),
@@ -230,6 +238,11 @@ fn setup(config: &Config) -> Result<Setup, StartError> {
         auth_failures: config.limits.auth_failures,
         after_auth: config.limits.after_auth,
         idle_secs: (idle != 0).then_some(idle),
+        location: config.location.clone(),
+        see_other_host: see_other_host
+            .iter()
+            .map(|host| host.as_str().into())
+            .collect(),
         caps: config.caps.clone(),
     })
 }
@@ -239,12 +252,16 @@ async fn sweep(edge: Arc<Edgewide>) {
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        tick.tick().await;
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = edge.link.routes.woken() => edge.link.follow_routes(),
+        }
         for id in edge.wheel.advance(edge.clock.now_ms()) {
             if let Some(queue) = edge.link.table.get(id) {
                 queue.signal(|signals| signals.timer = true);
             }
         }
-        edge.link.detach_orphans();
+        edge.link.follow_routes();
+        edge.link.tell_departures(edge.clock.now_ms());
     }
 }

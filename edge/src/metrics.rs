@@ -42,6 +42,18 @@ pub const OVERFLOWS: &str = "couplet_outbound_overflows_total";
 pub const FRAMES_DROPPED: &str = "couplet_frames_dropped_total";
 /// How often a client's socket was left unread because its stanzas had not yet taken effect.
 pub const CREDIT_STALLS: &str = "couplet_credit_stalls_total";
+/// Requests to resume a session (XEP-0198), by `outcome`.
+pub const RESUMPTIONS: &str = "couplet_resumptions_total";
+/// Stanzas written to clients that count them and have not said that they have them.
+pub const UNACKED: &str = "couplet_unacked_stanzas";
+/// Sessions that went to a new owner, or to the old one by a new way.
+pub const REATTACHED: &str = "couplet_sessions_reattached_total";
+/// Stanzas of clients sent to an owner once more.
+pub const REPLAYED: &str = "couplet_stanzas_replayed_total";
+/// Stanzas an owner sent once more that the client had had.
+pub const DUPLICATES: &str = "couplet_duplicates_dropped_total";
+/// Clients that waited for their turn on their way in, by `step`.
+pub const ADMISSION_WAITS: &str = "couplet_admission_waits_total";
 
 /// The mechanisms told apart in [`LOGINS`]; anything else is `other`.
 const MECHANISMS: [&str; 6] = [
@@ -104,6 +116,14 @@ pub(crate) struct Metrics {
     pub(crate) frames_unknown: Counter,
     pub(crate) frames_orphaned: Counter,
     pub(crate) credit_stalls: Counter,
+    pub(crate) resumed: Counter,
+    pub(crate) resumptions_failed: Counter,
+    pub(crate) unacked: Gauge,
+    pub(crate) reattached: Counter,
+    pub(crate) replayed: Counter,
+    pub(crate) duplicates: Counter,
+    pub(crate) handshakes_waited: Counter,
+    pub(crate) logins_waited: Counter,
 }
 
 /// Tells the recorder what each metric means.
@@ -111,6 +131,7 @@ pub fn describe() {
     describe_sockets();
     describe_streams();
     describe_queues();
+    describe_resumption();
 }
 
 fn describe_sockets() {
@@ -194,6 +215,39 @@ fn describe_queues() {
     );
 }
 
+fn describe_resumption() {
+    describe_counter!(
+        RESUMPTIONS,
+        Unit::Count,
+        "Requests to resume a session by outcome."
+    );
+    describe_gauge!(
+        UNACKED,
+        Unit::Count,
+        "Stanzas written to clients with stream management and not acknowledged."
+    );
+    describe_counter!(
+        REATTACHED,
+        Unit::Count,
+        "Sessions attached to a new owner, or to the old one by a new way."
+    );
+    describe_counter!(
+        REPLAYED,
+        Unit::Count,
+        "Stanzas of clients sent to an owner once more."
+    );
+    describe_counter!(
+        DUPLICATES,
+        Unit::Count,
+        "Stanzas sent once more by an owner that the client had had already."
+    );
+    describe_counter!(
+        ADMISSION_WAITS,
+        Unit::Count,
+        "Clients that waited for their turn on their way in, by step."
+    );
+}
+
 // === impl Mechanism ===
 
 impl Mechanism {
@@ -251,6 +305,14 @@ impl Metrics {
             frames_unknown: dropped("unknown"),
             frames_orphaned: dropped("orphaned"),
             credit_stalls: counter!(CREDIT_STALLS),
+            resumed: counter!(RESUMPTIONS, "outcome" => "success"),
+            resumptions_failed: counter!(RESUMPTIONS, "outcome" => "failure"),
+            unacked: gauge!(UNACKED),
+            reattached: counter!(REATTACHED),
+            replayed: counter!(REPLAYED),
+            duplicates: counter!(DUPLICATES),
+            handshakes_waited: counter!(ADMISSION_WAITS, "step" => "handshake"),
+            logins_waited: counter!(ADMISSION_WAITS, "step" => "login"),
         }
     }
 

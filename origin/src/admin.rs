@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use couplet_proto::Jid;
+use couplet_proto::link::id::EdgeId;
 use couplet_proto::slot::Slot;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -39,6 +40,45 @@ pub struct Answering {
     pub reply: oneshot::Sender<Result<(), Error>>,
     /// What to say.
     pub result: Result<(), Error>,
+}
+
+/// Which sessions an operator wants to see.
+#[derive(Debug, Clone, Default)]
+pub struct Listing {
+    /// Of this account only.
+    pub account: Option<Jid>,
+    /// After this full address.
+    pub after: Option<Box<str>>,
+    /// At most so many.
+    pub max: usize,
+}
+
+/// Sessions of an origin, or of one of its shards.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Those asked for, in order of their addresses.
+    pub sessions: Vec<SessionState>,
+    /// How many there are in all.
+    pub total: usize,
+    /// How many clients are authenticating.
+    pub exchanges: usize,
+}
+
+/// A session as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SessionState {
+    /// The full address.
+    pub jid: Jid,
+    /// Its slot.
+    pub slot: Slot,
+    /// The lane of the edge its connection is on; `None` while it has none.
+    pub edge: Option<EdgeId>,
+    /// When it was bound, in milliseconds since 1970.
+    pub bound: u64,
+    /// Whether it has broadcast presence.
+    pub is_available: bool,
+    /// Whether it can be resumed.
+    pub is_resumable: bool,
 }
 
 /// Why an operator's request failed.
@@ -144,6 +184,34 @@ impl Admin {
             .store
             .accounts(domain.domain().into(), after.map(Into::into), max);
         page.await.map_err(|error| Error::Store(error.to_string()))
+    }
+
+    /// Sessions that this origin holds, in order of their addresses. With a `max` of 0 they are
+    /// only counted.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn sessions(&self, listing: Listing) -> Result<Listed, Error> {
+        let mailboxes = &self.inner.mailboxes;
+        let shards = match &listing.account {
+            Some(account) => {
+                let slot = Slot::of(self.inner.store.seed(), account);
+                let shard = mailboxes.shard_of(slot);
+                shard..shard + 1
+            }
+            None => 0..mailboxes.len(),
+        };
+        let mut listed = Listed::default();
+        for shard in shards {
+            let some = mailboxes.list(shard, listing.clone()).await;
+            let some = some.ok_or(Error::Stopping)?;
+            listed.total += some.total;
+            listed.exchanges += some.exchanges;
+            listed.sessions.extend(some.sessions);
+            listed.sessions.sort_unstable();
+            listed.sessions.truncate(listing.max);
+        }
+        Ok(listed)
     }
 
     /// Writes a consistent copy of the store into the folder `to` while everything goes on.

@@ -21,6 +21,17 @@ pub struct Config {
     pub limits: Limits,
 }
 
+/// How this node takes part in a cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cluster {
+    /// How often the lease is renewed, in milliseconds.
+    pub beat_ms: u64,
+    /// How long it lasts without, in milliseconds. The same on every node; more than 3000.
+    pub lease_ms: u64,
+    /// Slots that may be on their way from living owners to this node at once.
+    pub moves_max: usize,
+}
+
 /// In-band registration (XEP-0077).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Registration {
@@ -51,6 +62,14 @@ pub struct Limits {
     pub auth_failures_per_minute: u32,
     /// Seconds after which an account without sessions leaves memory.
     pub account_idle_secs: u64,
+    /// Seconds a session is kept for its client after its connection is lost (XEP-0198), unless
+    /// the client asks for fewer.
+    pub resume_secs: u32,
+    /// Stanzas that wait for a session without a connection; with one more it ends, and they go
+    /// where they would have gone without it.
+    pub asleep_stanzas: usize,
+    /// Bytes that wait for it; as for stanzas.
+    pub asleep_bytes: usize,
     /// Seconds a write may wait for the store; then its sender gets `resource-constraint`.
     pub commit_timeout_secs: u64,
 }
@@ -67,6 +86,16 @@ impl Default for Config {
             scram_iterations: 10_000,
             shards: 0,
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Cluster {
+    fn default() -> Self {
+        Self {
+            beat_ms: 500,
+            lease_ms: 4000,
+            moves_max: 128,
         }
     }
 }
@@ -91,6 +120,9 @@ impl Default for Limits {
             recipients_per_minute: 3000,
             auth_failures_per_minute: 5,
             account_idle_secs: 60,
+            resume_secs: 300,
+            asleep_stanzas: 1000,
+            asleep_bytes: 1024 * 1024,
             commit_timeout_secs: 10,
         }
     }

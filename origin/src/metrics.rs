@@ -20,6 +20,8 @@ pub(crate) struct Hot {
     pub(crate) mailbox: Gauge,
     /// Stanzas waiting for another shard's mailbox.
     pub(crate) backlog: Gauge,
+    /// Stanzas of the shard on their way to other accounts.
+    pub(crate) routes: Gauge,
     /// Events handled in one round.
     pub(crate) round: Histogram,
     /// From the start of a commit to its end.
@@ -35,7 +37,8 @@ impl Hot {
             sessions: gauge!("couplet_origin_sessions", "shard" => shard.clone()),
             accounts: gauge!("couplet_origin_accounts_resident", "shard" => shard.clone()),
             mailbox: gauge!("couplet_origin_mailbox_events", "shard" => shard.clone()),
-            backlog: gauge!("couplet_origin_backlog_stanzas", "shard" => shard),
+            backlog: gauge!("couplet_origin_backlog_stanzas", "shard" => shard.clone()),
+            routes: gauge!("couplet_origin_routes", "shard" => shard),
             round: histogram!("couplet_origin_round_events"),
             commit: histogram!("couplet_origin_commit_seconds"),
         }
@@ -56,6 +59,10 @@ pub fn describe() {
     describe_gauge!(
         "couplet_origin_backlog_stanzas",
         "Stanzas waiting for room in another shard's mailbox."
+    );
+    describe_gauge!(
+        "couplet_origin_routes",
+        "Stanzas on their way to other accounts that have not taken effect, by shard."
     );
     describe_histogram!(
         "couplet_origin_round_events",
@@ -83,12 +90,64 @@ pub fn describe() {
         "Frames refused because their epoch is not the slot's."
     );
     describe_counter!(
+        "couplet_origin_resumptions_total",
+        "Clients that asked for a former session, by outcome."
+    );
+    describe_counter!(
+        "couplet_origin_duplicates_total",
+        "Stanzas sent again after a failure that had been applied before."
+    );
+    describe_counter!(
+        "couplet_origin_rerouted_total",
+        "Stanzas routed again because the owner of their receiver had changed."
+    );
+    describe_counter!(
         "couplet_origin_registrations_total",
         "In-band registrations, by outcome."
     );
     describe_counter!(
         "couplet_origin_offline_messages_total",
         "Messages for absent accounts, by outcome."
+    );
+    describe_cluster();
+}
+
+fn describe_cluster() {
+    describe_gauge!("couplet_slots_owned", "Slots this node runs.");
+    describe_gauge!(
+        "couplet_slots_unowned",
+        "Slots of the whole cluster that nobody runs, as this node sees it."
+    );
+    describe_counter!(
+        "couplet_slot_moves_total",
+        "Slots this node has taken, by cause: unowned, crash or planned."
+    );
+    describe_histogram!(
+        "couplet_slot_pause_seconds",
+        Unit::Seconds,
+        "From when a living owner was asked to leave a slot until this node owned it."
+    );
+    describe_histogram!(
+        "couplet_slot_unowned_seconds",
+        Unit::Seconds,
+        "From when the owner of a slot was first seen to be silent until this node owned it."
+    );
+    describe_counter!(
+        "couplet_slots_lost_total",
+        "Slots another node had taken before this one left them."
+    );
+    describe_counter!(
+        "couplet_slot_fenced_total",
+        "Group commits the store refused because the slot is another's."
+    );
+    describe_gauge!(
+        "couplet_lease_age_seconds",
+        Unit::Seconds,
+        "Since the lease of this node was last renewed."
+    );
+    describe_counter!(
+        "couplet_beats_failed_total",
+        "Renewals of the lease that the store did not answer."
     );
 }
 
@@ -112,6 +171,21 @@ pub(crate) fn stale_frame() {
     counter!("couplet_origin_stale_frames_total").increment(1);
 }
 
+/// A client asked for a former session: `resumed` or `refused`.
+pub(crate) fn resumption(outcome: &'static str) {
+    counter!("couplet_origin_resumptions_total", "outcome" => outcome).increment(1);
+}
+
+/// A stanza came once more and was not applied again.
+pub(crate) fn duplicate() {
+    counter!("couplet_origin_duplicates_total").increment(1);
+}
+
+/// Stanzas were routed again because the owner of their receiver has changed.
+pub(crate) fn rerouted(stanzas: u64) {
+    counter!("couplet_origin_rerouted_total").increment(stanzas);
+}
+
 /// An in-band registration ended: `created` or `refused`.
 pub(crate) fn registration(outcome: &'static str) {
     counter!("couplet_origin_registrations_total", "outcome" => outcome).increment(1);
@@ -120,4 +194,39 @@ pub(crate) fn registration(outcome: &'static str) {
 /// A message for an absent account: `stored`, `refused` or `delivered`.
 pub(crate) fn offline(outcome: &'static str) {
     counter!("couplet_origin_offline_messages_total", "outcome" => outcome).increment(1);
+}
+
+/// How many slots this node runs, and how many nobody does.
+pub(crate) fn slots(owned: usize, unowned: usize) {
+    gauge!("couplet_slots_owned").set(owned as f64);
+    gauge!("couplet_slots_unowned").set(unowned as f64);
+}
+
+/// A slot is this node's now, after nobody has run it for a while.
+pub(crate) fn gained_slot(cause: &'static str, paused_secs: f64) {
+    counter!("couplet_slot_moves_total", "cause" => cause).increment(1);
+    match cause {
+        "planned" => histogram!("couplet_slot_pause_seconds").record(paused_secs),
+        _ => histogram!("couplet_slot_unowned_seconds").record(paused_secs),
+    }
+}
+
+/// A slot was taken by another node without being asked for.
+pub(crate) fn lost_slot() {
+    counter!("couplet_slots_lost_total").increment(1);
+}
+
+/// The store has refused a commit: the slot is another's.
+pub(crate) fn fenced() {
+    counter!("couplet_slot_fenced_total").increment(1);
+}
+
+/// How old the lease is.
+pub(crate) fn lease_age(secs: f64) {
+    gauge!("couplet_lease_age_seconds").set(secs);
+}
+
+/// The lease could not be renewed.
+pub(crate) fn failed_beat() {
+    counter!("couplet_beats_failed_total").increment(1);
 }

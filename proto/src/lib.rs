@@ -4,6 +4,7 @@
 //!
 //! - [`xmpp`]: the vocabulary of XMPP: addresses, stanzas, elements, errors, forms, time.
 //! - [`slot`]: the fixed portion of all addresses an address belongs to.
+//! - [`ring`]: which origin each slot should belong to.
 //! - [`link`]: what edges and origins say to each other.
 //!
 //! **Invariant:** nothing here opens a socket, reads a clock or draws a random number.
@@ -11,6 +12,8 @@
 pub mod xmpp;
 
 pub mod slot;
+
+pub mod ring;
 
 pub mod link;
 

@@ -7,6 +7,7 @@
 //! | `account/password` | `jid`, `password` | 204 |
 //! | `account/list` | `domain`, `after`, `max`: all optional | `domains`, `accounts` |
 //! | `backup` | `directory` | 204 |
+//! | `drain` | `undo`: optional | `text` |
 //!
 //! Without `domain` the list holds no accounts, only the domains to ask for.
 
@@ -18,12 +19,13 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
-use axum::{Json, Router, middleware};
+use axum::{Json, Router};
 use couplet_proto::Jid;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Backend, Refusal, Shared, guard};
+use super::cluster::{Drain, Told};
+use super::{Accounts, Backend, Refusal, Shared};
 
 /// The most accounts in one answer.
 pub(crate) const PAGE_MAX: usize = 1000;
@@ -82,17 +84,28 @@ pub(crate) struct Problem {
     pub(crate) error: String,
 }
 
-type Answer = Result<Response, Refusal>;
+/// What a handler answers.
+pub(super) type Answer = Result<Response, Refusal>;
 
-/// The routes below `/api/v1`.
-pub(super) fn router<B: Backend>() -> Router<Arc<Shared<B>>> {
+/// The routes below `/api/v1` for accounts.
+pub(super) fn router<B: Accounts>() -> Router<Arc<Shared<B>>> {
     Router::new()
         .route("/account/add", post(add::<B>))
         .route("/account/remove", post(remove::<B>))
         .route("/account/password", post(password::<B>))
         .route("/account/list", post(list::<B>))
         .route("/backup", post(backup::<B>))
-        .layer(middleware::from_fn(guard::caller))
+}
+
+/// The route that every node has.
+pub(super) fn drain<B: Backend>() -> Router<Arc<Shared<B>>> {
+    Router::new().route("/drain", post(leave::<B>))
+}
+
+/// What an edge says to the rest.
+pub(super) async fn elsewhere() -> Response {
+    let text = "this is an edge: it has no accounts and no slots; ask the port of an origin";
+    error(StatusCode::NOT_FOUND, text)
 }
 
 /// An answer that says what is wrong.
@@ -103,7 +116,7 @@ pub(super) fn error(status: StatusCode, text: &str) -> Response {
     (status, Json(problem)).into_response()
 }
 
-async fn add<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
+async fn add<B: Accounts>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
     let Credentials { jid, password } = read(&body)?;
     let account = account(&jid)?;
     shared.backend.add(account.clone(), password).await?;
@@ -111,7 +124,7 @@ async fn add<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> A
     Ok(StatusCode::CREATED.into_response())
 }
 
-async fn remove<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
+async fn remove<B: Accounts>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
     let Account { jid } = read(&body)?;
     let account = account(&jid)?;
     shared.backend.remove(account.clone()).await?;
@@ -119,7 +132,7 @@ async fn remove<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn password<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
+async fn password<B: Accounts>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
     let Credentials { jid, password } = read(&body)?;
     let account = account(&jid)?;
     shared
@@ -130,7 +143,7 @@ async fn password<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes)
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn list<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
+async fn list<B: Accounts>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
     let page: Page = read(&body)?;
     let domains = shared.backend.domains();
     let mut accounts = Vec::new();
@@ -148,7 +161,7 @@ async fn list<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> 
     Ok(Json(Listed { domains, accounts }).into_response())
 }
 
-async fn backup<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
+async fn backup<B: Accounts>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
     let Backup { directory } = read(&body)?;
     if !directory.is_absolute() {
         let text = "the directory must be an absolute path".to_owned();
@@ -159,13 +172,21 @@ async fn backup<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+async fn leave<B: Backend>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
+    let Drain { undo } = read(&body)?;
+    let text = shared.backend.drain(undo).await?;
+    tracing::info!(undo, "an operator asked for a drain");
+    Ok(Json(Told { text }).into_response())
+}
+
+/// Reads the body of a request.
+pub(super) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
         .map_err(|wrong| Refusal::Malformed(format!("the request cannot be read: {wrong}")))
 }
 
 /// The address of an account: local part and domain, nothing else.
-fn account(text: &str) -> Result<Jid, Refusal> {
+pub(super) fn account(text: &str) -> Result<Jid, Refusal> {
     let wrong = |why: &str| Refusal::Malformed(format!("{text:?} {why}"));
     let jid = Jid::parse(text).map_err(|_| wrong("is not an address"))?;
     if jid.local().is_none() {

@@ -5,13 +5,16 @@
 //! | `GET /healthz` | 200 while the process runs |
 //! | `GET /readyz` | 200 while clients can log in, else 503 |
 //! | `GET /metrics` | the text format of Prometheus |
-//! | `POST /api/v1/…` | see [`api`] |
+//! | `POST /api/v1/…` | see [`api`] for accounts, [`cluster`] for nodes |
+//!
+//! An edge has neither accounts nor slots: of the API it answers `drain` only.
 //!
 //! Nobody is asked for a password here: whoever reaches the port may use it. So it listens on
 //! this machine only unless told otherwise, and [`guard`] keeps web pages out that make a
 //! browser on this machine ask for them.
 
 mod api;
+mod cluster;
 mod guard;
 
 #[cfg(test)]
@@ -31,6 +34,7 @@ use couplet_proto::Jid;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -39,6 +43,10 @@ use crate::config;
 use crate::telemetry::Metrics;
 
 pub(crate) use api::{Account, Backup, Credentials, Listed, PAGE_MAX, Page, Problem};
+pub(crate) use cluster::{
+    AskSessions, Drain, Empty, Node, NodeState, Nodes, Pin, Pins, Session, Sessions, SlotState,
+    Slots, SlotsTold, Told, Unpin,
+};
 pub(crate) use guard::HEADER as GUARD_HEADER;
 
 /// How many connections are served at once; more wait to be accepted.
@@ -50,11 +58,17 @@ const HEAD_SECS_MAX: Duration = Duration::from_secs(10);
 /// How long to wait after a failed accept: it fails again at once while no file can be opened.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the API asks of the server.
+/// What the port asks of every node.
 pub(crate) trait Backend: Send + Sync + 'static {
-    /// Whether clients can log in.
+    /// Whether clients can log in here, or by way of this node.
     fn is_ready(&self) -> bool;
 
+    /// Makes the node leave, or stay after all; says what happens now.
+    fn drain(&self, undo: bool) -> impl Future<Output = Result<String, Refusal>> + Send;
+}
+
+/// What it asks of a node with accounts.
+pub(crate) trait Accounts: Backend {
     /// The domains served.
     fn domains(&self) -> Vec<String>;
 
@@ -87,8 +101,29 @@ pub(crate) trait Backend: Send + Sync + 'static {
     fn backup(&self, to: PathBuf) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
+/// What it asks of a node that owns slots, alone or among others.
+pub(crate) trait Cluster: Accounts {
+    /// Every origin there is.
+    fn nodes(&self) -> impl Future<Output = Result<Vec<Node>, Refusal>> + Send;
+
+    /// Who owns what, in order, without gaps.
+    fn slots(&self) -> impl Future<Output = Result<Vec<Slots>, Refusal>> + Send;
+
+    /// Sessions in order of their addresses after `after`, at most `max`.
+    fn sessions(
+        &self,
+        ask: AskSessions,
+    ) -> impl Future<Output = Result<Vec<Session>, Refusal>> + Send;
+
+    /// Ranges of slots held to groups of origins.
+    fn pins(&self) -> impl Future<Output = Result<Vec<Pin>, Refusal>> + Send;
+
+    /// Replaces them all.
+    fn set_pins(&self, pins: Vec<Pin>) -> impl Future<Output = Result<(), Refusal>> + Send;
+}
+
 /// Why the server does not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub(crate) enum Refusal {
     /// The request makes no sense: an address or a password that cannot be one.
     #[error("{0}")]
@@ -111,15 +146,39 @@ struct Shared<B> {
     metrics: Metrics,
 }
 
-/// Everything the port answers.
-pub(crate) fn router<B: Backend>(backend: B, metrics: Metrics, admin: &config::Admin) -> Router {
+/// Everything the port of a node with accounts answers.
+pub(crate) fn router<B: Cluster>(backend: B, metrics: Metrics, admin: &config::Admin) -> Router {
+    let routes = api::router().merge(cluster::router()).merge(api::drain());
+    port(backend, metrics, admin, routes)
+}
+
+/// Everything the port of an edge answers.
+pub(crate) fn edge_router<B: Backend>(
+    backend: B,
+    metrics: Metrics,
+    admin: &config::Admin,
+) -> Router {
+    port(
+        backend,
+        metrics,
+        admin,
+        api::drain().fallback(api::elsewhere),
+    )
+}
+
+fn port<B: Backend>(
+    backend: B,
+    metrics: Metrics,
+    admin: &config::Admin,
+    routes: Router<Arc<Shared<B>>>,
+) -> Router {
     let shared = Arc::new(Shared { backend, metrics });
     let hosts: Arc<[String]> = admin.hosts.iter().map(|host| host.to_lowercase()).collect();
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz::<B>))
         .route("/metrics", get(render::<B>))
-        .nest("/api/v1", api::router())
+        .nest("/api/v1", routes.layer(middleware::from_fn(guard::caller)))
         .layer(middleware::from_fn(move |request, next| {
             guard::host(Arc::clone(&hosts), request, next)
         }))

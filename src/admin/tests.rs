@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use axum::Router;
 use couplet_proto::Jid;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -12,18 +13,30 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 
-use super::{Backend, Refusal, router, serve};
+use super::{
+    Accounts, AskSessions, Backend, Cluster, Node, NodeState, PAGE_MAX, Pin, Refusal, Session,
+    SlotState, Slots, edge_router, router, serve,
+};
 use crate::config::Settings;
 use crate::telemetry::Metrics;
 
 #[derive(Clone, Default)]
-struct Pretended(Arc<Mutex<BTreeMap<String, String>>>);
+struct Pretended(Arc<Mutex<BTreeMap<String, String>>>, Arc<Mutex<Vec<Pin>>>);
 
 impl Backend for Pretended {
     fn is_ready(&self) -> bool {
         !self.0.lock().expect("not poisoned").is_empty()
     }
 
+    async fn drain(&self, undo: bool) -> Result<String, Refusal> {
+        match undo {
+            false => Ok("leaving".to_owned()),
+            true => Err(Refusal::Conflict("gone already".to_owned())),
+        }
+    }
+}
+
+impl Accounts for Pretended {
     fn domains(&self) -> Vec<String> {
         vec!["a.example".to_owned()]
     }
@@ -67,12 +80,62 @@ impl Backend for Pretended {
     }
 }
 
-/// The base URL of a port with nothing behind it.
+impl Cluster for Pretended {
+    async fn nodes(&self) -> Result<Vec<Node>, Refusal> {
+        let node = |name: &str| Node {
+            name: name.to_owned(),
+            state: NodeState::Alive,
+            address: "10.0.0.7:5291".to_owned(),
+            group: String::new(),
+            weight: 100,
+            slots: 2048,
+            sessions: None,
+            lease_age_millis: Some(20),
+        };
+        Ok(vec![node("o2"), node("o1")])
+    }
+
+    async fn slots(&self) -> Result<Vec<Slots>, Refusal> {
+        Ok(vec![Slots {
+            first: 0,
+            last: 4095,
+            owner: Some("o1".to_owned()),
+            epoch: 3,
+            state: SlotState::Moving,
+            target: Some("o2".to_owned()),
+        }])
+    }
+
+    async fn sessions(&self, ask: AskSessions) -> Result<Vec<Session>, Refusal> {
+        assert!(ask.max.is_some_and(|max| max <= PAGE_MAX));
+        Ok(vec![Session {
+            jid: format!("{}/orchard", ask.jid.unwrap_or_default()),
+            node: ask.node.unwrap_or_default(),
+            edge: None,
+            since: 1,
+            is_resumable: true,
+        }])
+    }
+
+    async fn pins(&self) -> Result<Vec<Pin>, Refusal> {
+        Ok(self.1.lock().expect("not poisoned").clone())
+    }
+
+    async fn set_pins(&self, pins: Vec<Pin>) -> Result<(), Refusal> {
+        *self.1.lock().expect("not poisoned") = pins;
+        Ok(())
+    }
+}
+
+/// The base URL of a port of an origin with nothing behind it.
 async fn start() -> String {
+    let admin = Settings::default().admin;
+    open(router(Pretended::default(), Metrics::detached(), &admin)).await
+}
+
+async fn open(router: Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("bound");
-    let admin = Settings::default().admin;
-    let router = router(Pretended::default(), Metrics::detached(), &admin);
     tokio::spawn(serve(listener, router));
     format!("http://{address}")
 }
@@ -177,6 +240,22 @@ account/remove   | {R}                                    | 404 | no such accoun
 backup           | {"directory":"relative"}               | 400 | absolute
 backup           | {"directory":"/srv/copy"}              | 204 |
 nothing          | {}                                     | 404 |
+drain            | {}                                     | 200 | leaving
+drain            | {"undo":true}                          | 409 | gone already
+nodes            | {}                                     | 200 | {"nodes":[{"name":"o1",
+nodes            | {"all":true}                           | 400 | all
+slots            | {}                                     | 200 | "state":"moving","target":"o2"
+sessions         | {"jid":"R@A.example","node":"o1"}      | 200 | "jid":"r@a.example/orchard"
+sessions         | {"jid":"r@a.example/orchard"}          | 400 | resource
+sessions         | {"max":1000000}                        | 200 | "edge":null
+pins/list        | {}                                     | 200 | "pins":[]
+pins/set         | {"first":0,"last":9,"group":"a"}       | 204 |
+pins/set         | {"first":5,"last":5,"group":"b"}       | 204 |
+pins/set         | {"first":9,"last":5,"group":"b"}       | 400 | not a range
+pins/set         | {"first":0,"last":4096,"group":"b"}    | 400 | from 0 to 4095
+pins/set         | {"first":0,"last":1,"group":""}        | 400 | clear them
+pins/clear       | {"first":0,"last":3}                   | 204 |
+pins/list        | {}                                     | 200 | {"first":4,"last":4,"group":"a"},
 "#;
 
 #[tokio::test]
@@ -191,6 +270,24 @@ async fn requests_and_what_they_get() {
         let (found, answer) = post(&base, path, &body).await;
         assert_eq!(found.to_string(), status, "{line}: {answer}");
         assert!(answer.contains(part), "{line}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn an_edge_says_who_has_the_accounts() {
+    let admin = Settings::default().admin;
+    let base = open(edge_router(
+        Pretended::default(),
+        Metrics::detached(),
+        &admin,
+    ))
+    .await;
+    assert_eq!(get(&format!("{base}/healthz"), None).await.0, 200);
+    assert_eq!(post(&base, "drain", "{}").await.0, 200);
+    for path in ["account/list", "nodes", "nothing"] {
+        let (status, body) = post(&base, path, "{}").await;
+        assert_eq!(status, 404, "{path}");
+        assert!(body.contains("ask the port of an origin"), "{path}: {body}");
     }
 }
 

@@ -1,5 +1,6 @@
 //! Certificates: reads those of the operator, makes one if there is none, tells when one ends.
 
+mod link;
 mod self_signed;
 mod watch;
 
@@ -12,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+pub(crate) use link::{EDGE_NAME, ORIGIN_NAME, make as make_link_certificates};
 pub(crate) use self_signed::ensure as ensure_self_signed;
 pub(crate) use watch::watch;
 
@@ -65,6 +67,16 @@ fn explain(error: &pem::Error) -> String {
         pem::Error::Io(error) => format!("cannot be read: {error}"),
         other => format!("is not valid PEM: {other}"),
     }
+}
+
+/// Whether the first certificate of a chain is for this name.
+pub(crate) fn is_named(chain: &[CertificateDer<'_>], name: &str) -> bool {
+    let leaf = chain.first();
+    leaf.is_some_and(|leaf| {
+        names_of(leaf)
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name))
+    })
 }
 
 /// A domain as certificates write it.

@@ -7,22 +7,37 @@ use std::path::Path;
 use couplet_edge::CertificatePaths;
 use couplet_proto::Jid;
 
-use super::{Mistake, Pair, Place, Places, Settings};
+use super::{Mistake, Pair, Place, Places, Role, Settings};
 use crate::certificate;
 
 /// Checks everything together, and completes what follows from it.
-pub(super) fn together(settings: &mut Settings, places: &Places, mistakes: &mut Vec<Mistake>) {
+pub(super) fn together(
+    settings: &mut Settings,
+    role: Role,
+    places: &Places,
+    mistakes: &mut Vec<Mistake>,
+) {
     let mut check = Check { places, mistakes };
     check.domains(settings);
-    check.listeners(settings);
+    check.listeners(settings, role);
     check.admin(settings);
-    check.certificates(settings);
-    check.limits(settings);
+    if role != Role::Origin {
+        check.certificates(settings);
+        check.limits(settings);
+    }
+    match role {
+        // There is no other edge that the clients could overrun.
+        Role::Serve => settings.edge.drain.per_second = 0,
+        Role::Edge => check.dialing(settings),
+        Role::Origin => check.serving(settings),
+    }
+    settings.origin.node.clone_from(&settings.node);
     settings.origin.domains.clone_from(&settings.edge.domains);
     settings.edge.registration_open = settings.origin.registration.open;
 }
 
-struct Check<'a> {
+/// What is looked at, and what was found.
+pub(super) struct Check<'a> {
     places: &'a Places,
     mistakes: &'a mut Vec<Mistake>,
 }
@@ -34,7 +49,8 @@ impl Check<'_> {
         self.places.get(key).cloned().unwrap_or(Place::Default)
     }
 
-    fn mistake(&mut self, key: &str, message: impl Into<String>) {
+    /// Reports a mistake where the key was given.
+    pub(super) fn mistake(&mut self, key: &str, message: impl Into<String>) {
         let place = self.place(key);
         self.mistakes.push(Mistake::new(key, place, message));
     }
@@ -63,30 +79,30 @@ impl Check<'_> {
         settings.edge.domains = prepared;
     }
 
-    fn listeners(&mut self, settings: &Settings) {
-        if settings.edge.listen.is_empty() && settings.edge.tls_listen.is_empty() {
-            let message = "must name an address, because c2s.tls_listen names none";
-            self.mistake("c2s.listen", message);
+    fn listeners(&mut self, settings: &Settings, role: Role) {
+        let edge = &settings.edge;
+        let mut all: Vec<(&str, SocketAddr)> = Vec::new();
+        if role == Role::Origin {
+            all.push(("link.listen", settings.link.listen));
+        } else {
+            if edge.listen.is_empty() && edge.tls_listen.is_empty() {
+                let message = "must name an address, because c2s.tls_listen names none";
+                self.mistake("c2s.listen", message);
+            }
+            all.extend(edge.listen.iter().map(|a| ("c2s.listen", *a)));
+            all.extend(edge.tls_listen.iter().map(|a| ("c2s.tls_listen", *a)));
         }
+        all.push(("admin.listen", settings.admin.listen));
         let mut taken: Vec<(SocketAddr, &str)> = Vec::new();
-        let c2s = settings.edge.listen.iter().map(|a| ("c2s.listen", a));
-        let tls = settings
-            .edge
-            .tls_listen
-            .iter()
-            .map(|a| ("c2s.tls_listen", a));
-        for (key, address) in c2s
-            .chain(tls)
-            .chain([("admin.listen", &settings.admin.listen)])
-        {
+        for (key, address) in all {
             let other = taken
                 .iter()
-                .find(|(other, _)| address.port() != 0 && other == address);
+                .find(|(other, _)| address.port() != 0 && *other == address);
             match other {
                 Some((_, other)) => {
                     self.mistake(key, format!("{address} is taken by {other} already"));
                 }
-                None => taken.push((*address, key)),
+                None => taken.push((address, key)),
             }
         }
     }
@@ -123,7 +139,8 @@ impl Check<'_> {
         }
     }
 
-    fn pair(
+    /// The files of a certificate and its key.
+    pub(super) fn pair(
         &mut self,
         section: &str,
         pair: &Pair,
@@ -159,7 +176,8 @@ impl Check<'_> {
         })
     }
 
-    fn file<T>(
+    /// What is in a file.
+    pub(super) fn file<T>(
         &mut self,
         key: &str,
         path: &Path,

@@ -12,33 +12,56 @@
 mod check;
 mod keys;
 mod layer;
+mod link;
 mod place;
 mod value;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_roles;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub(crate) use place::{Mistake, Place};
+
+/// What a process is: it decides which settings there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Role {
+    /// Edge and origin in one process, on the embedded store.
+    Serve,
+    /// Holds clients' connections.
+    Edge,
+    /// Owns accounts, on Redis.
+    Origin,
+}
 
 /// Everything the server can be told.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// The folder of the store and of what the server makes for itself.
+    /// The folder of the embedded store and of what the server makes for itself.
     pub(crate) data: PathBuf,
-    /// How long clients are given to leave after SIGTERM.
+    /// The name of this node.
+    pub(crate) node: String,
+    /// Seconds after SIGTERM until what is still under way is cut off.
     pub(crate) drain_secs: u64,
     /// What the edge takes.
     pub(crate) edge: couplet_edge::Config,
     /// What the embedded store takes.
-    pub(crate) store: couplet_origin::store::embedded::Options,
+    pub(crate) embedded: couplet_origin::store::embedded::Options,
+    /// What the store in Redis takes; without a URL there is none.
+    pub(crate) redis: Redis,
     /// What the origin takes.
     pub(crate) origin: couplet_origin::Config,
-    /// Certificates, before they are the edge's.
+    /// What ties edges and origins together.
+    pub(crate) link: Link,
+    /// The place of an origin among the others.
+    pub(crate) cluster: Cluster,
+    /// Certificates for clients, before they are the edge's.
     pub(crate) tls: Tls,
     /// The port for operators.
     pub(crate) admin: Admin,
@@ -46,7 +69,54 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
 }
 
-/// Certificates as the operator gave them.
+/// The store of a cluster. Prints without its URL, in which there may be a password.
+#[derive(Clone)]
+pub(crate) struct Redis {
+    /// Where it is: `redis://…`, `redis-sentinel://…` or `redis-cluster://…`.
+    pub(crate) url: Option<String>,
+    /// Who signs its certificate, PEM; `None` for those the system trusts.
+    pub(crate) ca: Option<PathBuf>,
+    /// What every key begins with.
+    pub(crate) key_prefix: String,
+    /// Requests that may wait for their answer at once.
+    pub(crate) in_flight: usize,
+    /// How long an answer may take.
+    pub(crate) response_timeout: Duration,
+    /// How long it may take to connect.
+    pub(crate) connect_timeout: Duration,
+}
+
+/// What ties edges and origins together.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    /// Where an origin listens for the other nodes.
+    pub(crate) listen: SocketAddr,
+    /// Under which address the others reach it; `None` finds out.
+    pub(crate) advertise: Option<String>,
+    /// Where an edge looks for origins: `host:port` or `dns:name:port`.
+    pub(crate) origins: Vec<String>,
+    /// Who signs the certificates of the nodes, PEM.
+    pub(crate) ca: Option<PathBuf>,
+    /// This node's own certificate.
+    pub(crate) identity: Pair,
+    /// Whether nodes of this machine talk in plain text.
+    pub(crate) insecure: bool,
+    /// Streams between each two nodes.
+    pub(crate) lanes: u16,
+}
+
+/// The place of an origin among the others.
+#[derive(Debug, Clone)]
+pub(crate) struct Cluster {
+    /// Its share, relative to the others.
+    pub(crate) weight: u32,
+    /// The group of origins it belongs to; may be empty.
+    pub(crate) group: String,
+    /// Slots it takes over at once from origins that live.
+    pub(crate) moves: usize,
+}
+
+/// Certificates for clients as the operator gave them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Tls {
     /// For every domain that has none of its own.
@@ -107,11 +177,11 @@ pub(crate) struct Sources {
 /// The place of every key that was given.
 type Places = HashMap<String, Place>;
 
-/// Reads, joins and checks every source.
+/// Reads, joins and checks every source for a role.
 ///
 /// # Errors
 /// Every mistake there is, in the order of the sources.
-pub(crate) fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
+pub(crate) fn load(sources: &Sources, role: Role) -> Result<Settings, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let mut given = Vec::new();
     if let Some(path) = &sources.file {
@@ -136,7 +206,11 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
         match keys::find(&given.path) {
             Some(key) => {
                 let name = key.name_of(&given);
-                if let Err(wrong) = (key.set)(&mut settings, &given) {
+                let wrong = match keys::refusal(key, role) {
+                    Some(refusal) => Err(refusal),
+                    None => (key.set)(&mut settings, &given),
+                };
+                if let Err(wrong) = wrong {
                     mistakes.push(Mistake::new(&name, given.place.clone(), wrong));
                 }
                 places.insert(name, given.place);
@@ -145,7 +219,7 @@ pub(crate) fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
             None => mistakes.push(unknown(&given)),
         }
     }
-    check::together(&mut settings, &places, &mut mistakes);
+    check::together(&mut settings, role, &places, &mut mistakes);
     if mistakes.is_empty() {
         Ok(settings)
     } else {
@@ -165,6 +239,29 @@ fn unknown(given: &layer::Given) -> Mistake {
     Mistake::new(&name, given.place.clone(), message)
 }
 
+/// The name of this machine, without its domain.
+fn host_name() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let short = name.split('.').next().unwrap_or_default();
+    match short {
+        "" => "localhost".to_owned(),
+        short => short.to_owned(),
+    }
+}
+
+// === impl Role ===
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Serve => "serve",
+            Self::Edge => "edge",
+            Self::Origin => "origin",
+        })
+    }
+}
+
 // === impl Settings ===
 
 impl Default for Settings {
@@ -173,14 +270,38 @@ impl Default for Settings {
         let edge = couplet_edge::Config {
             listen: everywhere(5222),
             tls_listen: everywhere(5223),
+            drain: couplet_edge::config::Drain {
+                per_second: 1000,
+                ..couplet_edge::config::Drain::default()
+            },
             ..couplet_edge::Config::default()
         };
+        let node = host_name();
         Self {
             data: PathBuf::from("couplet-data"),
             drain_secs: 20,
             edge,
-            store: couplet_origin::store::embedded::Options::default(),
-            origin: couplet_origin::Config::default(),
+            embedded: couplet_origin::store::embedded::Options::default(),
+            redis: Redis::default(),
+            origin: couplet_origin::Config {
+                node: node.clone(),
+                ..couplet_origin::Config::default()
+            },
+            link: Link {
+                listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5291)),
+                advertise: None,
+                origins: Vec::new(),
+                ca: None,
+                identity: Pair::default(),
+                insecure: false,
+                lanes: 4,
+            },
+            cluster: Cluster {
+                weight: 100,
+                group: String::new(),
+                moves: couplet_origin::config::Cluster::default().moves_max,
+            },
+            node,
             tls: Tls::default(),
             admin: Admin {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5290)),
@@ -192,6 +313,33 @@ impl Default for Settings {
                 format: Format::Text,
             },
         }
+    }
+}
+
+// === impl Redis ===
+
+impl Default for Redis {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca: None,
+            key_prefix: "couplet:".to_owned(),
+            in_flight: 1024,
+            response_timeout: Duration::from_secs(2),
+            connect_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis")
+            .field("ca", &self.ca)
+            .field("key_prefix", &self.key_prefix)
+            .field("in_flight", &self.in_flight)
+            .field("response_timeout", &self.response_timeout)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
     }
 }
 

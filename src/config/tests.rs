@@ -3,9 +3,48 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Format, Settings, Sources, keys, load};
+use super::{Format, Mistake, Role, Settings, Sources, keys};
 
-const SAMPLE: &str = include_str!("../../deploy/config/serve.toml");
+/// The sample of every role, and what its role cannot do without.
+const SAMPLES: &[(Role, &str, &[&str])] = &[
+    (
+        Role::Serve,
+        include_str!("../../deploy/config/serve.toml"),
+        &[],
+    ),
+    (
+        Role::Edge,
+        include_str!("../../deploy/config/edge.toml"),
+        EDGE,
+    ),
+    (
+        Role::Origin,
+        include_str!("../../deploy/config/origin.toml"),
+        ORIGIN,
+    ),
+];
+
+/// What an edge cannot do without.
+pub(super) const EDGE: &[&str] = &["link.insecure=true", "link.origins=127.0.0.1:5291"];
+
+/// What an origin cannot do without.
+pub(super) const ORIGIN: &[&str] = &[
+    "link.insecure=true",
+    "link.listen=127.0.0.1:5291",
+    "store.url=redis://127.0.0.1",
+];
+
+/// Most of what is tested is the same for every role.
+fn load(sources: &Sources) -> Result<Settings, Vec<Mistake>> {
+    super::load(sources, Role::Serve)
+}
+
+/// The mistakes of a role, given these arguments.
+pub(super) fn mistakes_of(role: Role, arguments: &[&str]) -> Vec<String> {
+    let found = super::load(&sources(None, &[], arguments), role).err();
+    let found = found.unwrap_or_default();
+    found.iter().map(ToString::to_string).collect()
+}
 
 fn sources(file: Option<&str>, environment: &[(&str, &str)], arguments: &[&str]) -> Sources {
     let environment = environment
@@ -51,6 +90,7 @@ fn nothing_has_to_be_given() {
     let settings = load(&Sources::default()).expect("no mistakes");
     assert_eq!(settings.edge.domains, ["localhost"]);
     assert_eq!(settings.origin.domains, ["localhost"]);
+    assert_eq!(settings.origin.node, settings.node);
     assert_eq!(settings.data, Path::new("couplet-data"));
     assert_eq!(settings.edge.listen[0].port(), 5222);
     assert_eq!(settings.edge.tls_listen[0].port(), 5223);
@@ -60,9 +100,9 @@ fn nothing_has_to_be_given() {
 }
 
 /// The sample with every `#key = value` taken as said.
-fn uncommented() -> String {
+fn uncommented(sample: &str) -> String {
     let starts_setting = |c: char| c.is_ascii_lowercase() || c == '[';
-    let lines = SAMPLE.lines().map(|line| match line.strip_prefix('#') {
+    let lines = sample.lines().map(|line| match line.strip_prefix('#') {
         Some(setting) if setting.starts_with(starts_setting) => setting,
         _ => line,
     });
@@ -70,34 +110,49 @@ fn uncommented() -> String {
 }
 
 #[test]
-fn the_sample_file_is_the_defaults() {
-    let settings = from_text(SAMPLE).expect("no mistakes");
-    assert_eq!(
-        format!("{settings:?}"),
-        format!("{:?}", Settings::default())
-    );
+fn the_sample_files_are_the_defaults() {
+    for (role, sample, needed) in SAMPLES {
+        let (_folder, path) = folder(sample);
+        let found = super::load(&sources(Some(&path), &[], needed), *role);
+        let expected = super::load(&sources(None, &[], needed), *role).expect("no mistakes");
+        let found = found.expect("no mistakes");
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{role}");
+    }
 }
 
 #[test]
-fn the_sample_file_explains_every_key_with_its_default() {
-    // What has no default is an example there: certificates and contacts.
-    let text = uncommented();
-    let is_example = |line: &&str| !line.contains("/etc/couplet") && !line.contains("-addresses");
-    let plain: Vec<_> = text.lines().filter(is_example).collect();
-    let settings = from_text(&plain.join("\n")).expect("no mistakes");
-    assert_eq!(
-        format!("{settings:?}"),
-        format!("{:?}", Settings::default())
-    );
+fn the_sample_files_explain_every_key_with_its_default() {
+    // What has no default is an example there: certificates, contacts, names and addresses.
+    let marks = [
+        "/etc/couplet",
+        "-addresses",
+        "of-your-own",
+        "10.0.0.",
+        "edge-1.",
+    ];
+    let is_plain = |line: &&str| !marks.iter().any(|mark| line.contains(mark));
+    for (role, sample, needed) in SAMPLES {
+        let text = uncommented(sample);
+        let plain: Vec<_> = text.lines().filter(is_plain).collect();
+        let (_folder, path) = folder(&plain.join("\n"));
+        let found = super::load(&sources(Some(&path), &[], needed), *role);
+        let expected = super::load(&sources(None, &[], needed), *role).expect("no mistakes");
+        let found = found.expect("no mistakes");
+        assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{role}");
 
-    let mut found = Vec::new();
-    let given = super::layer::file("serve.toml", &text, &mut found);
-    assert_eq!(found, []);
-    for key in keys::KEYS {
-        let is_there = given
-            .iter()
-            .any(|given| keys::find(&given.path).is_some_and(|found| found.name == key.name));
-        assert!(is_there, "{} is not explained", key.name);
+        let mut found = Vec::new();
+        let given = super::layer::file("sample", &text, &mut found);
+        assert_eq!(found, []);
+        for key in keys::of(*role) {
+            let is_there = given
+                .iter()
+                .any(|given| keys::find(&given.path).is_some_and(|found| found.name == key.name));
+            assert!(is_there, "{} of {role} is not explained", key.name);
+        }
+        for given in given {
+            let key = keys::find(&given.path).expect("a key");
+            assert_eq!(keys::refusal(key, *role), None, "{} of {role}", key.name);
+        }
     }
 }
 

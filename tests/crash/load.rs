@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::client::{Client, Incoming, PATIENCE};
+use crate::harness::client::{Client, PATIENCE};
+use crate::harness::reading::Incoming;
 use crate::harness::server::{PASSWORD, Server};
 
 /// How many write.

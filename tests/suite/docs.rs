@@ -48,11 +48,24 @@ fn the_table_of_the_readme_is_what_the_program_says() {
 }
 
 #[test]
-fn the_sample_configuration_has_no_mistakes() {
-    assert_eq!(
-        couplet(&["check-config", "deploy/config/serve.toml"]),
-        "ok\n"
-    );
+fn the_sample_configurations_have_no_mistakes() {
+    let serve = couplet(&["check-config", "deploy/config/serve.toml"]);
+    assert_eq!(serve, "ok\n");
+    // What a node of a cluster cannot do without is the operator's to say.
+    let edge = ["link.insecure=true", "link.origins=127.0.0.1:5291"];
+    let origin = [
+        "link.insecure=true",
+        "link.listen=127.0.0.1:5291",
+        "store.url=redis://127.0.0.1",
+    ];
+    for (role, keys) in [("edge", edge.as_slice()), ("origin", &origin)] {
+        let file = format!("deploy/config/{role}.toml");
+        let mut words = vec!["check-config", "--role", role, &file];
+        for key in keys {
+            words.extend(["--set", key]);
+        }
+        assert_eq!(couplet(&words), "ok\n", "{role}");
+    }
 }
 
 #[test]

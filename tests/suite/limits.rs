@@ -3,7 +3,8 @@
 use std::fmt::Write;
 
 use crate::harness::attack::{MEMBER, after_login, under_attack, unharmed};
-use crate::harness::client::{Client, Incoming, unique};
+use crate::harness::client::{Client, unique};
+use crate::harness::reading::Incoming;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::tree::Tree;
 

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use crate::harness::client::{Client, Incoming};
+use crate::harness::client::Client;
+use crate::harness::reading::Incoming;
 use crate::harness::server::{PASSWORD, Server};
 use crate::harness::tree::Tree;
 

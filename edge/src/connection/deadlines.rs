@@ -3,8 +3,10 @@
 use couplet_proto::link::frame::Detached;
 use tracing::info;
 
+use super::marks::SPAN_MS;
 use super::wheel::Armed;
 use super::{Connection, Phase};
+use crate::clock::Clock;
 use crate::config::Limits;
 use crate::link::queue::Pace;
 use crate::stream::Event;
@@ -26,8 +28,24 @@ pub(super) struct Deadlines {
     written: u64,
     /// When a closing connection is dropped.
     closing: u64,
+    /// When the client was asked what it has, which it has not answered.
+    asked: u64,
+    /// When the owner is to hear what the client has.
+    report: u64,
+    /// When an exchange is given up whose origin may be gone.
+    doubt: u64,
+    /// When a client that was asked before it is sent away goes.
+    leaving: u64,
+    /// When the marks of what the client has had grow older.
+    marks: u64,
     armed: Armed,
 }
+
+/// How long an origin that may be gone has to go on with an exchange.
+const DOUBT_MS: u64 = 2000;
+
+/// How long a client that is sent away has to say what it has.
+const LEAVING_MS: u64 = 1000;
 
 // === impl Deadlines ===
 
@@ -40,6 +58,11 @@ impl Deadlines {
             blocked: 0,
             written: 0,
             closing: 0,
+            asked: 0,
+            report: 0,
+            doubt: 0,
+            leaving: 0,
+            marks: 0,
             armed: Armed::default(),
         }
     }
@@ -49,8 +72,9 @@ impl Deadlines {
         self.login
     }
 
-    /// Authenticated: now it must bind a resource.
-    pub(super) fn authenticated(&mut self, now: u64, secs: u64) {
+    /// The time for logging in begins anew: it has authenticated and must bind a resource, or it
+    /// has waited for its turn.
+    pub(super) fn restart_login(&mut self, now: u64, secs: u64) {
         self.login = now + secs * 1000;
     }
 
@@ -81,6 +105,47 @@ impl Deadlines {
         true
     }
 
+    /// The client has or has not been asked what it has; `is_new` when it may have answered.
+    pub(super) fn asked(&mut self, now: u64, awaits: bool, is_new: bool) {
+        self.asked = match (awaits, is_new || self.asked == 0) {
+            (false, _) => 0,
+            (true, true) => now,
+            (true, false) => self.asked,
+        };
+    }
+
+    /// The owner is to hear then what the client has.
+    pub(super) fn report(&mut self, at: u64) {
+        self.report = at;
+    }
+
+    /// The origin of the exchange may be gone.
+    pub(super) fn origin_in_doubt(&mut self, now: u64) {
+        self.doubt = now + DOUBT_MS;
+    }
+
+    /// It is not.
+    pub(super) fn origin_answered(&mut self) {
+        self.doubt = 0;
+    }
+
+    /// The client is sent away as soon as it has said what it has.
+    pub(super) fn leaving(&mut self, now: u64) {
+        self.leaving = now + LEAVING_MS;
+    }
+
+    /// Whether it is sent away already.
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving != 0
+    }
+
+    /// Whether there are marks that grow older.
+    pub(super) fn marked(&mut self, has_marks: bool, clock: Clock) {
+        if has_marks && self.marks == 0 {
+            self.marks = clock.now_ms() + SPAN_MS;
+        }
+    }
+
     /// The connection is to be dropped then.
     pub(super) fn closing(&mut self, at: u64) {
         self.closing = at;
@@ -97,6 +162,14 @@ impl Deadlines {
             match self.pinged {
                 0 => at(self.heard + limits.ping_after_secs * 1000),
                 pinged => at(pinged + limits.ping_timeout_secs * 1000),
+            }
+        }
+        if self.asked != 0 {
+            at(self.asked + limits.ping_timeout_secs * 1000);
+        }
+        for moment in [self.report, self.doubt, self.leaving, self.marks] {
+            if moment != 0 {
+                at(moment);
             }
         }
         if self.blocked != 0 {
@@ -143,6 +216,7 @@ impl Connection {
         if self.phase == Phase::Gone {
             return;
         }
+        self.check_moments(now);
         if due(self.deadlines.blocked, limits.outbound_stall_secs) {
             self.edge.metrics.stalls.increment(1);
             info!(peer = %self.peer, "client takes nothing of what waits for it");
@@ -152,13 +226,18 @@ impl Connection {
         if self.deadlines.blocked != 0 && now >= self.deadlines.blocked + STUCK_MS {
             self.place.queue.set_pace(Pace::Stuck);
         }
-        if due(self.deadlines.login, 0) {
+        let is_silent = due(self.deadlines.pinged, limits.ping_timeout_secs)
+            || due(self.deadlines.asked, limits.ping_timeout_secs);
+        if due(self.deadlines.login, 0) && self.turn.is_some() {
+            // Waiting for its turn is not the client's fault.
+            self.deadlines.restart_login(now, limits.before_auth_secs);
+        } else if due(self.deadlines.login, 0) {
             self.deadlines.login = 0;
             self.step(Event::Deadline);
-        } else if due(self.deadlines.pinged, limits.ping_timeout_secs) {
+        } else if is_silent {
             self.edge.metrics.ping_timeouts.increment(1);
             info!(peer = %self.peer, "client gives no sign of life");
-            self.deadlines.pinged = 0;
+            (self.deadlines.pinged, self.deadlines.asked) = (0, 0);
             self.step(Event::Silent);
         } else if self.deadlines.pinged == 0
             && limits.ping_after_secs != 0
@@ -166,6 +245,34 @@ impl Connection {
         {
             self.deadlines.pinged = now;
             self.step(Event::Ping(&format!("ping-{now}")));
+            self.deadlines.asked(now, self.stream.awaits_ack(), false);
+        }
+    }
+
+    /// Does what has a moment of its own.
+    fn check_moments(&mut self, now: u64) {
+        let is_past = |moment: &mut u64| {
+            let is_past = *moment != 0 && now >= *moment;
+            if is_past {
+                *moment = 0;
+            }
+            is_past
+        };
+        // What the client has is reported at the end of this turn.
+        is_past(&mut self.deadlines.report);
+        if is_past(&mut self.deadlines.marks)
+            && let Some(attachment) = &mut self.attachment
+        {
+            attachment.marks.take_if(|marks| marks.age());
+            if attachment.marks.is_some() {
+                self.deadlines.marks = now + SPAN_MS;
+            }
+        }
+        if is_past(&mut self.deadlines.doubt) && self.stream.is_exchanging() {
+            self.step(Event::OriginGone);
+        }
+        if is_past(&mut self.deadlines.leaving) {
+            self.step(Event::Shutdown);
         }
     }
 }

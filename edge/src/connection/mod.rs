@@ -17,18 +17,32 @@
 //! - [`transport`]: the bytes, plain or through TLS.
 //! - [`reader`]: socket → framer → stream → uplink.
 //! - [`writer`]: queue and stream → socket; what happens to a slow client.
+//! - [`steps`]: signals and frames in, the stream's next step, and what it asks for.
+//! - [`upward`]: frames to the owner of the slot, and after it when it is another.
 //! - [`deadlines`]: what must happen by when.
-//! - [`inbox`]: how much a client may have in flight.
+//! - [`admission`]: how many clients may be on their way in at once.
+//! - [`attachment`]: the session as the connection keeps it.
+//! - [`inbox`]: what a client has in flight, and how much that may be.
+//! - [`outbox`]: what it was sent and has not acknowledged.
+//! - [`marks`]: what it has had before.
 //! - [`wheel`]: the one timer for all connections.
 //! - [`scratch`]: the buffers connections borrow while they run.
 //!
 //! **Invariant:** an idle connection holds no buffer, no timer and no slots of a channel.
 //! **Invariant:** when a connection ends, the origin gets exactly one `Detach` for its session or
-//! one `Abort` for its exchange, however full the uplink is.
+//! one `Abort` for its exchange, however full the uplink is; a new owner gets the `Detach` as well.
+
+pub(crate) mod admission;
+
+mod attachment;
 
 mod deadlines;
 
 mod inbox;
+
+mod marks;
+
+mod outbox;
 
 mod place;
 
@@ -36,7 +50,11 @@ mod reader;
 
 mod scratch;
 
+mod steps;
+
 mod transport;
+
+mod upward;
 
 mod wheel;
 
@@ -48,26 +66,28 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::BytesMut;
-use couplet_proto::link::Refused;
-use couplet_proto::link::frame::{Detached, ToEdge, ToOrigin};
+use bytes::{Bytes, BytesMut};
+use couplet_proto::link::Route;
+use couplet_proto::link::frame::ToOrigin;
 use couplet_proto::slot::Slot;
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
-use tracing::{debug, info};
 
+use self::attachment::Attachment;
 use self::deadlines::Deadlines;
 use self::inbox::Inbox;
 pub(crate) use self::place::{Edgewide, Place};
 use self::scratch::Scratch;
 pub(crate) use self::transport::Socket;
 use self::transport::Transport;
+use self::upward::Asked;
 pub(crate) use self::wheel::TICK_MS;
 use self::writer::OUTPUT_MAX;
 use crate::framing::Framer;
-use crate::link::queue::{Item, Signals};
-use crate::metrics::{Carrier, Mechanism, Stage};
-use crate::stream::{Action, Actions, Event, Secured, Stream};
+use crate::link::queue::Signals;
+use crate::metrics::{Carrier, Mechanism};
+use crate::stream::{Event, Secured, Stream};
 
 /// How long the transport may take to end after the stream has.
 const CLOSING_MS: u64 = 1000;
@@ -87,11 +107,32 @@ pub(crate) struct Connection {
     output: BytesMut,
     /// Whether TLS has records that the socket did not take.
     needs_flush: bool,
+    /// Whose owner the connection depends on, and the way its frames go.
+    slot: Option<Slot>,
+    route: Option<Route>,
+    /// Whether the way may be another one.
+    must_follow: bool,
     /// For the origin, which had no room.
-    ups: VecDeque<(Slot, ToOrigin)>,
+    ups: VecDeque<ToOrigin>,
+    /// A request that has not been answered; kept only where its owner may be lost.
+    asked: Option<Asked>,
+    /// Whether an owner may be lost, so that a new one must be told everything.
+    keeps: bool,
+    /// Held while an origin looks at a first message; or on its way, when there are many.
+    permit: Option<OwnedSemaphorePermit>,
+    turn: Option<admission::Turn>,
     inbox: Inbox,
     /// Whether credit has run out: then the queue wakes the task when some returns.
     is_out_of_credit: bool,
+    /// Whether an acknowledgement is owed: then it wakes the task as well.
+    is_owing: bool,
+    /// Whether so much is unacknowledged that no more is written.
+    is_window_full: bool,
+    /// The origin has ended the stream: what waits is written whatever the client takes.
+    is_ending: bool,
+    /// The session, once there is one, and what its owner gave to keep before that.
+    attachment: Option<Box<Attachment>>,
+    early: Bytes,
     deadlines: Deadlines,
     /// What the client authenticates with, for the count of logins.
     mechanism: Option<Mechanism>,
@@ -138,6 +179,10 @@ enum Turn {
 impl Connection {
     /// A connection on a fresh socket.
     pub(crate) fn new(edge: Arc<Edgewide>, place: Place, tcp: TcpStream, peer: SocketAddr) -> Self {
+        Self::over(edge, place, Transport::Tcp(Socket::new(tcp)), peer)
+    }
+
+    fn over(edge: Arc<Edgewide>, place: Place, transport: Transport, peer: SocketAddr) -> Self {
         let limits = &edge.limits;
         let now = edge.clock.now_ms();
         let mut framer = Framer::new(limits.before_auth);
@@ -146,13 +191,25 @@ impl Connection {
             stream: Stream::new(Arc::clone(&edge.setup), place.id, peer.ip(), edge.draw()),
             inbox: Inbox::new(limits.credit_stanzas, limits.credit_bytes),
             deadlines: Deadlines::new(now, limits.before_auth_secs),
-            transport: Transport::Tcp(Socket::new(tcp)),
+            transport,
             phase: Phase::Open,
             input: BytesMut::new(),
             output: BytesMut::new(),
             needs_flush: false,
+            slot: None,
+            route: None,
+            must_follow: false,
             ups: VecDeque::new(),
+            asked: None,
+            keeps: edge.link.uplink().may_lose_owners(),
+            permit: None,
+            turn: None,
             is_out_of_credit: false,
+            is_owing: false,
+            is_window_full: false,
+            is_ending: false,
+            attachment: None,
+            early: Bytes::new(),
             mechanism: None,
             counted: (0, 0),
             edge,
@@ -164,6 +221,19 @@ impl Connection {
         connection
     }
 
+    /// A connection on a pipe within the process, as if it were one over TLS.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn piped(
+        edge: Arc<Edgewide>,
+        place: Place,
+        pipe: tokio::io::DuplexStream,
+        peer: SocketAddr,
+    ) -> Self {
+        let mut connection = Self::over(edge, place, Transport::Pipe(pipe), peer);
+        connection.step(Event::Secured(Secured::default()));
+        connection
+    }
+
     /// The client's address.
     pub(crate) fn peer(&self) -> SocketAddr {
         self.peer
@@ -172,6 +242,12 @@ impl Connection {
     /// When the client must be done with the handshake and the authentication.
     pub(crate) fn login_deadline(&self) -> std::time::Instant {
         self.edge.clock.at(self.deadlines.login_ms())
+    }
+
+    /// The client has waited for its turn, which is not its fault.
+    pub(crate) fn restart_login(&mut self) {
+        let secs = self.edge.limits.before_auth_secs;
+        self.deadlines.restart_login(self.edge.clock.now_ms(), secs);
     }
 
     /// Lends the socket to a handshake.
@@ -191,8 +267,11 @@ impl Connection {
     pub(crate) async fn run(mut self: Box<Self>) -> Outcome {
         loop {
             self.send_ups();
-            let blocked = self.ups.front().map(|(slot, _)| *slot);
-            let turn = match blocked {
+            if self.must_follow {
+                self.follow();
+                self.send_ups();
+            }
+            let turn = match self.awaited_room() {
                 None => poll_fn(|cx| self.poll(cx)).await,
                 Some(slot) => {
                     let uplink = Arc::clone(self.edge.link.uplink());
@@ -214,25 +293,40 @@ impl Connection {
 
     /// Does all there is to do now.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        let was_blocked = !self.ups.is_empty();
+        let was_waiting = (self.awaited_room().is_some(), self.turn.is_some());
         let mut scratch = Scratch::borrow();
         scratch.lend_output(&mut self.output);
+        if let Some(attachment) = &mut self.attachment {
+            attachment.outbox.lend(&mut scratch.outbox);
+        }
         let result = self.turn(cx, &mut scratch);
         scratch.reclaim_output(&mut self.output);
+        if let Some(attachment) = &mut self.attachment {
+            attachment.outbox.reclaim(&mut scratch.outbox);
+        }
         scratch.give_back();
         match result {
-            // The uplink just became full: wait for room as well.
-            Poll::Pending if !was_blocked && !self.ups.is_empty() => Poll::Ready(Turn::Again),
+            // The uplink just became full, or others are to log in first: wait for that as well.
+            Poll::Pending if !was_waiting.0 && self.awaited_room().is_some() => {
+                Poll::Ready(Turn::Again)
+            }
+            Poll::Pending if !was_waiting.1 && self.turn.is_some() => Poll::Ready(Turn::Again),
             result => result,
         }
     }
 
     fn turn(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch) -> Poll<Turn> {
         let now = self.edge.clock.now_ms();
+        self.poll_turn(cx, now);
         loop {
             let more = self.receive(cx, scratch);
             if self.phase == Phase::Open {
                 self.read(cx, scratch, now);
+                self.watch_owed();
+            }
+            if self.must_follow {
+                self.follow();
+                self.send_ups();
             }
             let was_full = self.output.len() >= OUTPUT_MAX;
             self.write(cx, now);
@@ -241,17 +335,21 @@ impl Connection {
                 cx.waker().wake_by_ref();
             }
             self.count_bytes();
+            self.report(now);
             match self.phase {
                 Phase::Open => {}
                 Phase::Securing if self.is_flushed() => return Poll::Ready(Turn::StartTls),
                 Phase::Securing => {}
                 Phase::Closing { .. } => self.close(cx, scratch),
-                Phase::Gone => self.transport = Transport::Gone,
+                Phase::Gone => {
+                    self.transport = Transport::Gone;
+                    self.forget_requests();
+                }
             }
             if self.phase == Phase::Gone && self.ups.is_empty() {
                 return Poll::Ready(Turn::Over);
             }
-            let may_take_more = more && self.is_flushed() && self.phase != Phase::Gone;
+            let may_take_more = more && self.output_room() > 0 && self.phase != Phase::Gone;
             if !may_take_more {
                 self.arm(now);
                 return Poll::Pending;
@@ -264,175 +362,42 @@ impl Connection {
         let room = self.output_room();
         let batch = &mut scratch.batch;
         let (signals, taken, more) = self.place.queue.take(cx.waker(), room, batch);
-        if signals != Signals::default() {
-            self.heed(signals);
-        }
-        self.inbox.taken(taken);
+        self.must_follow |= signals.rerouted;
+        self.is_ending |= signals.ending;
+        self.settle(taken);
         if !batch.is_empty() {
             let mut batch = std::mem::take(batch);
             self.fill(&mut batch);
             scratch.batch = batch;
         }
+        // After what came before them.
+        if signals != Signals::default() {
+            self.heed(signals);
+        }
         more
     }
 
-    /// Follows signals.
-    fn heed(&mut self, signals: Signals) {
-        if signals.abort {
-            self.leave_ups();
-            self.phase = Phase::Gone;
+    /// The session's stanzas up to this number have taken effect.
+    fn settle(&mut self, taken: u64) {
+        self.inbox.taken(taken);
+        if self.attachment.is_some() {
+            let settled = self.inbox.settled();
+            self.stream.settled(settled, &mut self.output);
+        }
+    }
+
+    /// Looks whether it is this client's turn to log in.
+    fn poll_turn(&mut self, cx: &mut Context<'_>, now: u64) {
+        let Some(turn) = &mut self.turn else {
             return;
-        }
-        if signals.overflow {
-            self.edge.metrics.overflows.increment(1);
-            info!(peer = %self.peer, "client does not read: too much waits for it");
-            self.lose(Detached::Lost);
-        }
-        if signals.shutdown {
-            self.step(Event::Shutdown);
-        }
-        if signals.timer {
-            self.check_deadlines();
-        }
-    }
-
-    /// Gives the stream an event and does what it asks for.
-    fn step(&mut self, event: Event<'_>) {
-        let mut actions = Actions::new();
-        let link = &self.edge.link;
-        let slot_of = |account: &_| link.uplink().slot_of(account);
-        self.stream
-            .step(event, &slot_of, &mut self.output, &mut actions);
-        for action in actions {
-            self.act(action);
-        }
-    }
-
-    fn act(&mut self, action: Action) {
-        match action {
-            Action::Up(slot, frame) => self.up(slot, frame),
-            Action::StartTls => {
-                // RFC 6120 §5.4.2.3: nothing sent before TLS may be taken for sent within it.
-                self.input.clear();
-                self.framer.restart();
-                self.phase = Phase::Securing;
-            }
-            Action::Authenticated => {
-                self.framer.restart();
-                self.framer.set_budget(self.edge.limits.after_auth);
-                self.framer.count_total(false);
-                self.place.set_stage(Stage::Authenticated);
-                let now = self.edge.clock.now_ms();
-                self.deadlines
-                    .authenticated(now, self.edge.limits.before_auth_secs);
-            }
-            Action::Bound { session, jid } => {
-                self.place.set_stage(Stage::Bound);
-                self.deadlines.bound();
-                debug!(%session, %jid, peer = %self.peer, "session bound");
-            }
-            Action::Answered(condition) => {
-                self.edge.metrics.stanza_errors(condition).increment(1);
-            }
-            Action::Close(condition) => {
-                if let Some(condition) = condition {
-                    self.edge.metrics.stream_errors(condition).increment(1);
-                    let condition = condition.name();
-                    info!(peer = %self.peer, condition, "stream ended with an error");
-                }
-                self.input.clear();
-                if self.phase != Phase::Gone {
-                    self.phase = Phase::Closing { is_shut: false };
-                    let now = self.edge.clock.now_ms();
-                    self.deadlines.closing(now + CLOSING_MS);
-                }
-            }
-        }
-    }
-
-    /// Sends a frame up, behind those that wait.
-    fn up(&mut self, slot: Slot, frame: ToOrigin) {
-        match &frame {
-            ToOrigin::Stanza { number, stanza, .. } => {
-                self.inbox.sent(*number, stanza.wire_bytes());
-                self.edge.metrics.stanzas_in(stanza.kind).increment(1);
-            }
-            ToOrigin::Authenticate(_, request) => {
-                self.mechanism = Some(Mechanism::of(&request.mechanism));
-            }
-            _ => {}
-        }
-        if !self.ups.is_empty() {
-            self.ups.push_back((slot, frame));
-        } else if let Some(frame) = self.try_up(slot, frame) {
-            self.ups.push_back((slot, frame));
-        }
-    }
-
-    /// Sends a frame up; gives it back when there is no room.
-    fn try_up(&mut self, slot: Slot, frame: ToOrigin) -> Option<ToOrigin> {
-        match self.edge.link.uplink().try_send(slot, frame) {
-            Ok(()) => None,
-            Err(Refused::Full(frame)) => Some(frame),
-            Err(Refused::Gone(_)) => {
-                // The process is stopping: there is nobody left to serve this stream.
-                self.place.queue.signal(|signals| signals.shutdown = true);
-                None
-            }
-        }
-    }
-
-    /// Sends what waits for the origin, as far as it has room.
-    fn send_ups(&mut self) {
-        while let Some((slot, frame)) = self.ups.pop_front() {
-            if let Some(frame) = self.try_up(slot, frame) {
-                self.ups.push_front((slot, frame));
-                return;
-            }
-        }
-        if self.ups.capacity() > 0 {
-            self.ups = VecDeque::new();
-        }
-    }
-
-    /// Gives up what the origin has no room for, but not the end of a session.
-    fn leave_ups(&mut self) {
-        for (slot, frame) in self.ups.drain(..) {
-            if let ToOrigin::Detach { session, reason } = frame {
-                self.edge.link.orphan(slot, session, reason);
-            }
-        }
-    }
-
-    /// A frame from the origin that is no stanza.
-    fn answer(&mut self, frame: ToEdge) {
-        let succeeded = match &frame {
-            ToEdge::Authenticated { .. } => Some(true),
-            ToEdge::Refused { .. } => Some(false),
-            _ => None,
         };
-        if let Some(succeeded) = succeeded
-            && let Some(mechanism) = self.mechanism.take()
-        {
-            self.edge.metrics.login(mechanism, succeeded);
+        if let Poll::Ready(permit) = turn.as_mut().poll(cx) {
+            self.turn = None;
+            self.permit = permit;
+            self.deadlines
+                .restart_login(now, self.edge.limits.before_auth_secs);
+            self.send_ups();
         }
-        self.step(Event::FromOrigin(frame));
-    }
-
-    /// The transport is of no more use.
-    fn lose(&mut self, reason: Detached) {
-        if self.phase == Phase::Gone {
-            return;
-        }
-        // What the origin said last decides what it must be told: a resource may just be bound.
-        for item in self.place.queue.close() {
-            if let Item::Frame(_, frame) = item {
-                self.answer(*frame);
-            }
-        }
-        self.step(Event::ClientGone(reason));
-        self.output.clear();
-        self.phase = Phase::Gone;
     }
 
     /// Reports the bytes moved since the last time.
@@ -451,11 +416,11 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Only a panic gets here with a session; the origin must hear of it all the same.
-        if let Some((session, slot)) = self.stream.session() {
-            self.edge.link.orphan(slot, session, Detached::Lost);
+        // First: whoever tells a new owner what to expect finds the session in either place.
+        self.depart();
+        if let Some(slot) = self.slot {
+            self.edge.link.routes.leave(slot, self.place.id);
         }
-        self.leave_ups();
     }
 }
 

@@ -3,17 +3,18 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use couplet_proto::link::frame::{Detached, ToEdge};
 use couplet_proto::link::id::ConnectionId;
 use rand::RngExt;
 use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
 use tokio::sync::Notify;
 
+use super::admission::Admission;
 use super::wheel::Wheel;
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::link::Link;
 use crate::link::queue::{Bounds, Item, Queue};
+use crate::link::{Link, late};
 use crate::metrics::{Carrier, Metrics, Stage};
 use crate::stream::Setup;
 
@@ -25,6 +26,7 @@ pub(crate) struct Edgewide {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     pub(crate) wheel: Wheel,
+    pub(crate) admission: Admission,
     /// Connections that exist, those in a handshake included.
     population: AtomicUsize,
     /// Told when the last connection is gone.
@@ -60,6 +62,7 @@ impl Edgewide {
             link,
             clock,
             wheel: Wheel::new(),
+            admission: Admission::new(&limits),
             population: AtomicUsize::new(0),
             empty: Notify::new(),
             random: Mutex::new(random),
@@ -70,6 +73,18 @@ impl Edgewide {
     pub(super) fn draw(&self) -> u128 {
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         random.random()
+    }
+
+    /// A random number from 0 up to, but not including, 1.
+    pub(crate) fn draw_fraction(&self) -> f64 {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        random.random()
+    }
+
+    /// Brings these into a random order.
+    pub(crate) fn shuffle<T>(&self, all: &mut [T]) {
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        all.shuffle(&mut *random);
     }
 
     /// Waits until no connection exists.
@@ -143,10 +158,10 @@ impl Drop for Place {
         self.edge.link.table.remove(self.id);
         for item in self.queue.close() {
             // Bound in the moment the connection ended.
-            if let Item::Frame(slot, frame) = item
-                && let ToEdge::Bound { session, .. } = *frame
+            if let Item::Frame(slot, _, frame) = item
+                && let Some((session, reason)) = late(&frame)
             {
-                self.edge.link.orphan(slot, session, Detached::Closed);
+                self.edge.link.orphan(slot, session, self.id, reason);
             }
         }
         self.edge

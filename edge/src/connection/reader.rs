@@ -20,7 +20,7 @@ const READS_PER_TURN: usize = 4;
 impl Connection {
     /// Reads and handles what the client sent, as far as it may.
     pub(super) fn read(&mut self, cx: &mut Context<'_>, scratch: &mut Scratch, now: u64) {
-        self.resume();
+        self.go_on();
         for _ in 0..READS_PER_TURN {
             if !self.input.is_empty() || !self.may_read() {
                 return;
@@ -51,7 +51,7 @@ impl Connection {
     }
 
     /// Goes on with what was left when the client had to wait.
-    fn resume(&mut self) {
+    fn go_on(&mut self) {
         if self.input.is_empty() || !self.may_go_on() {
             return;
         }
@@ -98,7 +98,7 @@ impl Connection {
         if self.inbox.has_credit() {
             if self.is_out_of_credit {
                 self.is_out_of_credit = false;
-                self.place.queue.set_wants_credit(false);
+                self.place.queue.set_wants_credit(self.is_owing);
             }
             return true;
         }
@@ -107,8 +107,19 @@ impl Connection {
             self.edge.metrics.credit_stalls.increment(1);
         }
         let taken = self.place.queue.set_wants_credit(true);
-        self.inbox.taken(taken);
+        self.settle(taken);
         self.inbox.has_credit()
+    }
+
+    /// Has the queue wake the task for what takes effect while the client is owed word of it.
+    pub(super) fn watch_owed(&mut self) {
+        let is_owing = self.stream.owes_ack();
+        if is_owing != self.is_owing {
+            self.is_owing = is_owing;
+            let wants = is_owing || self.is_out_of_credit;
+            let taken = self.place.queue.set_wants_credit(wants);
+            self.settle(taken);
+        }
     }
 
     /// Throws away what the client still sends, while its end of the stream is awaited. Ready at

@@ -1,8 +1,10 @@
 //! Scratch: the buffers a connection borrows from its thread while it runs, and never keeps.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 
 use bytes::BytesMut;
+use couplet_proto::link::frame::Unacked;
 
 use crate::link::queue::Item;
 
@@ -24,6 +26,7 @@ thread_local! {
 pub(super) struct Scratch {
     pub(super) read: Box<[u8]>,
     pub(super) batch: Vec<Item>,
+    pub(super) outbox: VecDeque<Unacked>,
     write: BytesMut,
 }
 
@@ -37,6 +40,7 @@ impl Scratch {
             Box::new(Self {
                 read: vec![0; READ_BYTES].into_boxed_slice(),
                 batch: Vec::new(),
+                outbox: VecDeque::new(),
                 write: BytesMut::new(),
             })
         })

@@ -23,6 +23,9 @@ pub(crate) enum Transport {
     Tcp(Socket),
     /// TLS; boxed, so that a plain connection does not pay for it.
     Tls(Box<TlsStream<Socket>>),
+    /// A pipe within the process.
+    #[cfg(feature = "simulation")]
+    Pipe(tokio::io::DuplexStream),
     /// Closed, or lent to a handshake.
     Gone,
 }
@@ -104,6 +107,8 @@ impl Transport {
         match self {
             Self::Tcp(socket) => socket.counts(),
             Self::Tls(tls) => tls.get_ref().0.counts(),
+            #[cfg(feature = "simulation")]
+            Self::Pipe(_) => (0, 0),
             Self::Gone => (0, 0),
         }
     }
@@ -129,6 +134,8 @@ impl Transport {
         let result = match self {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, &mut buffer),
             Self::Tls(tls) => Pin::new(tls).poll_read(cx, &mut buffer),
+            #[cfg(feature = "simulation")]
+            Self::Pipe(pipe) => Pin::new(pipe).poll_read(cx, &mut buffer),
             Self::Gone => Poll::Ready(Ok(())),
         };
         result.map_ok(|()| buffer.filled().len())
@@ -143,6 +150,8 @@ impl Transport {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_write(cx, bytes),
             Self::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+            #[cfg(feature = "simulation")]
+            Self::Pipe(pipe) => Pin::new(pipe).poll_write(cx, bytes),
             Self::Gone => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -151,6 +160,8 @@ impl Transport {
     pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tls(tls) => Pin::new(tls).poll_flush(cx),
+            #[cfg(feature = "simulation")]
+            Self::Pipe(_) => Poll::Ready(Ok(())),
             Self::Tcp(_) | Self::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -160,6 +171,8 @@ impl Transport {
         match self {
             Self::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
             Self::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+            #[cfg(feature = "simulation")]
+            Self::Pipe(pipe) => Pin::new(pipe).poll_shutdown(cx),
             Self::Gone => Poll::Ready(Ok(())),
         }
     }

@@ -1,40 +1,44 @@
 //! Link: towards the origins. Frames up through the [`Uplink`], frames down to the connections.
 //!
-//! - [`table`]: all connections of this edge.
-//! - [`queue`]: what waits for one of them.
+//! - [`remote`]: the way to origins in other processes.
 //! - [`fanout`]: one frame in, many clients out.
+//! - [`departure`]: sessions whose connection is gone.
+//! - [`routes`]: who depends on which slot's owner, and what follows when that is another.
+//! - [`queue`]: what waits for one connection.
+//! - [`table`]: all connections of this edge.
+
+pub(crate) mod remote;
 
 mod fanout;
+
+pub(crate) mod departure;
+
+pub(crate) mod routes;
 
 pub(crate) mod queue;
 
 mod table;
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
-use couplet_proto::link::frame::{Detached, ToOrigin};
-use couplet_proto::link::id::SessionId;
-use couplet_proto::link::{Refused, Uplink};
-use couplet_proto::slot::Slot;
-use tracing::error;
+use couplet_proto::link::Uplink;
 
+use self::departure::Departures;
 use self::fanout::Epochs;
+pub(crate) use self::fanout::late;
+use self::routes::Routes;
 pub(crate) use self::table::Table;
 use crate::metrics::Metrics;
-
-/// Sessions whose connection is gone and whose owner has not been told. Beyond this the owner
-/// finds out when it delivers to them.
-const ORPHANS_MAX: usize = 65_536;
 
 /// The edge's end of the link.
 pub(crate) struct Link {
     pub(crate) table: Table,
     pub(crate) metrics: Arc<Metrics>,
-    epochs: Epochs,
+    pub(crate) epochs: Epochs,
     /// Set once, before the first socket is opened.
     uplink: OnceLock<Arc<dyn Uplink>>,
-    orphans: Mutex<VecDeque<(Slot, SessionId, Detached)>>,
+    pub(crate) routes: Routes,
+    pub(crate) departures: Departures,
 }
 
 // === impl Link ===
@@ -47,7 +51,8 @@ impl Link {
             metrics,
             epochs: Epochs::new(),
             uplink: OnceLock::new(),
-            orphans: Mutex::default(),
+            routes: Routes::new(),
+            departures: Departures::default(),
         }
     }
 
@@ -61,41 +66,5 @@ impl Link {
         self.uplink
             .get()
             .expect("set before the first socket is opened")
-    }
-
-    /// Notes a session whose connection is already gone: its owner is told with the next
-    /// [`Link::detach_orphans`]. Not at once, because this may be called from within the owner.
-    pub(crate) fn orphan(&self, slot: Slot, session: SessionId, reason: Detached) {
-        let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
-        if orphans.len() < ORPHANS_MAX {
-            orphans.push_back((slot, session, reason));
-        } else {
-            drop(orphans);
-            self.metrics.frames_orphaned.increment(1);
-            error!(%session, "too many sessions without a connection: one is not detached");
-        }
-    }
-
-    /// Tells the owners of orphaned sessions, as far as they have room.
-    pub(crate) fn detach_orphans(&self) {
-        let Some(uplink) = self.uplink.get() else {
-            return;
-        };
-        let mut waiting = {
-            let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut *orphans)
-        };
-        waiting.retain(|(slot, session, reason)| {
-            let detach = ToOrigin::Detach {
-                session: *session,
-                reason: *reason,
-            };
-            matches!(uplink.try_send(*slot, detach), Err(Refused::Full(_)))
-        });
-        if !waiting.is_empty() {
-            let mut orphans = self.orphans.lock().unwrap_or_else(PoisonError::into_inner);
-            waiting.append(&mut orphans);
-            *orphans = waiting;
-        }
     }
 }

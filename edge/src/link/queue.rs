@@ -6,15 +6,19 @@
 //! timers ─signal→└ signals                             ┘
 //! ```
 //!
-//! **Invariant:** it is bounded. What is beyond the bound is dropped, the queue closes and the
-//! connection's task ends the connection.
+//! **Invariant:** it is bounded. Beyond the bound the queue closes and the connection's task ends
+//! the connection.
+//! **Invariant:** once a session has attached at an epoch, nothing of an earlier epoch enters: what
+//! its new owner was told to have been delivered stays true.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use couplet_proto::Stanza;
-use couplet_proto::link::frame::ToEdge;
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::{ToEdge, Unacked};
+use couplet_proto::link::id::{LogId, Source};
 use couplet_proto::slot::Slot;
 
 /// Stanzas a queue may hold beyond [`Bounds`] while its task has not found the client slow: the
@@ -42,10 +46,29 @@ pub(crate) struct Bounds {
 /// One thing that waits.
 #[derive(Debug)]
 pub(crate) enum Item {
-    /// A stanza for the client, and when it entered the origin.
-    Stanza(Arc<Stanza>, u64),
-    /// Anything else, and the slot that says it.
-    Frame(Slot, Box<ToEdge>),
+    /// A stanza for the client.
+    Stanza(Delivered),
+    /// Anything else, and the slot that says it, at its owner's epoch.
+    Frame(Slot, Epoch, Box<ToEdge>),
+}
+
+/// A stanza for one client; see [`couplet_proto::link::frame::Delivery`].
+#[derive(Debug, Clone)]
+pub(crate) struct Delivered {
+    pub(crate) stanza: Arc<Stanza>,
+    pub(crate) source: Option<Source>,
+    pub(crate) log: Option<LogId>,
+    /// When it entered the origin.
+    pub(crate) entered: u64,
+}
+
+/// What a session that attaches must say, as far as the queue knows it.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// The epoch of the last frame from an owner.
+    pub(crate) heard: Epoch,
+    /// The stanzas that wait.
+    pub(crate) waiting: Vec<Unacked>,
 }
 
 /// Whether the client reads, as its task knows.
@@ -70,6 +93,10 @@ pub(crate) struct Signals {
     pub(crate) abort: bool,
     /// Too much waited.
     pub(crate) overflow: bool,
+    /// The way to the owner may be another one.
+    pub(crate) rerouted: bool,
+    /// The origin ends the stream: what waits is written even to a client that does not read.
+    pub(crate) ending: bool,
 }
 
 /// What a push came to.
@@ -79,6 +106,8 @@ pub(crate) enum Pushed {
     Queued(Option<Waker>),
     /// The queue is closed.
     Closed,
+    /// The epoch is not that of the session's owner any more.
+    Stale,
 }
 
 #[derive(Debug)]
@@ -87,6 +116,10 @@ struct Inner {
     bytes: usize,
     /// The highest number taken.
     taken: u64,
+    /// Nothing of an earlier epoch enters.
+    floor: Epoch,
+    /// The epoch of the last frame from an owner of the session.
+    heard: Epoch,
     /// Whether the task waits for credit: otherwise `taken` is no reason to wake it.
     wants_credit: bool,
     pace: Pace,
@@ -102,7 +135,7 @@ impl Item {
     fn bytes(&self) -> usize {
         const ENVELOPE: usize = 256;
         match self {
-            Self::Stanza(stanza, _) => ENVELOPE + stanza.wire_bytes(),
+            Self::Stanza(delivered) => ENVELOPE + delivered.stanza.wire_bytes(),
             Self::Frame(..) => ENVELOPE,
         }
     }
@@ -119,6 +152,8 @@ impl Queue {
                 items: VecDeque::new(),
                 bytes: 0,
                 taken: 0,
+                floor: Epoch::default(),
+                heard: Epoch::default(),
                 wants_credit: false,
                 pace: Pace::Flowing,
                 signals: Signals::default(),
@@ -128,11 +163,22 @@ impl Queue {
         }
     }
 
-    /// Adds something at the end.
-    pub(crate) fn push(&self, item: Item) -> Pushed {
+    /// Adds something of this epoch at the end.
+    pub(crate) fn push(&self, item: Item, epoch: Epoch) -> Pushed {
         let mut inner = self.lock();
         if !inner.is_open {
             return Pushed::Closed;
+        }
+        if !inner.hear(epoch) {
+            return Pushed::Stale;
+        }
+        if let Item::Frame(_, _, frame) = &item {
+            match **frame {
+                // The session begins here; what was said before came from other slots.
+                ToEdge::Bound { .. } | ToEdge::Resumed { .. } => inner.heard = epoch,
+                ToEdge::Close { .. } => inner.signals.ending = true,
+                _ => {}
+            }
         }
         inner.bytes += item.bytes();
         inner.items.push_back(item);
@@ -143,8 +189,11 @@ impl Queue {
     }
 
     /// Notes that the session's stanzas up to `number` have taken effect.
-    pub(crate) fn taken(&self, number: u64) -> Option<Waker> {
+    pub(crate) fn taken(&self, number: u64, epoch: Epoch) -> Option<Waker> {
         let mut inner = self.lock();
+        if !inner.hear(epoch) {
+            return None;
+        }
         inner.taken = inner.taken.max(number);
         if inner.wants_credit {
             inner.waker.take()
@@ -194,6 +243,37 @@ impl Queue {
         (signals, inner.taken, !inner.items.is_empty())
     }
 
+    /// Refuses everything of an epoch before this one from now on, and says what there is.
+    pub(crate) fn attach(&self, epoch: Epoch) -> Snapshot {
+        let mut inner = self.lock();
+        inner.floor = epoch;
+        let stanzas = inner.items.iter().filter_map(|item| match item {
+            Item::Stanza(delivered) => Some(Unacked::from(delivered)),
+            Item::Frame(..) => None,
+        });
+        Snapshot {
+            waiting: stanzas.collect(),
+            heard: inner.heard,
+        }
+    }
+
+    /// Nothing was heard from an owner of the session after this epoch.
+    pub(crate) fn set_heard(&self, epoch: Epoch) {
+        self.lock().heard = epoch;
+    }
+
+    /// Whether something of this epoch would be refused for it.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn would_refuse(&self, epoch: Epoch) -> bool {
+        let inner = self.lock();
+        inner.is_open && epoch < inner.floor
+    }
+
+    /// The epoch of the last frame from an owner of the session.
+    pub(crate) fn heard(&self) -> Epoch {
+        self.lock().heard
+    }
+
     /// Whether the task waits for credit. Returns the highest number taken, so that none passes
     /// unnoticed.
     pub(crate) fn set_wants_credit(&self, wants: bool) -> u64 {
@@ -227,6 +307,15 @@ impl Queue {
 // === impl Inner ===
 
 impl Inner {
+    /// Notes that the owner at this epoch has spoken; false if it is the owner no longer.
+    fn hear(&mut self, epoch: Epoch) -> bool {
+        let is_current = epoch >= self.floor;
+        if is_current {
+            self.heard = self.heard.max(epoch);
+        }
+        is_current
+    }
+
     fn is_over(&self, bounds: Bounds) -> bool {
         let (bytes, stanzas) = match self.pace {
             Pace::Flowing => (bounds.bytes * BURST, bounds.stanzas * BURST),
@@ -236,13 +325,21 @@ impl Inner {
         self.bytes > bytes || self.items.len() > stanzas
     }
 
-    /// Keeps only what the origin must hear back about: a `Bound` nobody would ever detach.
+    /// Takes nothing more. What is there stays until the task has had its turn: a new owner may
+    /// have to be told of it.
     fn overflow(&mut self) {
         self.signals.overflow = true;
         self.is_open = false;
-        self.items.retain(|item| matches!(item, Item::Frame(..)));
-        self.items.shrink_to_fit();
-        self.bytes = self.items.iter().map(Item::bytes).sum();
+    }
+}
+
+impl From<&Delivered> for Unacked {
+    fn from(delivered: &Delivered) -> Self {
+        Self {
+            stanza: Arc::clone(&delivered.stanza),
+            source: delivered.source,
+            log: delivered.log,
+        }
     }
 }
 
@@ -257,8 +354,19 @@ mod tests {
         stanzas: 10,
     };
 
+    const EPOCH: Epoch = Epoch(1);
+
     fn stanza() -> Item {
-        Item::Stanza(Arc::new(Stanza::new(Kind::Message, Type::Chat)), 0)
+        item(Stanza::new(Kind::Message, Type::Chat), 0)
+    }
+
+    fn item(stanza: Stanza, entered: u64) -> Item {
+        Item::Stanza(Delivered {
+            stanza: Arc::new(stanza),
+            source: None,
+            log: None,
+            entered,
+        })
     }
 
     fn signals(queue: &Queue) -> Signals {
@@ -269,25 +377,24 @@ mod tests {
     fn a_burst_is_allowed_until_the_client_is_stuck() {
         let queue = Queue::new(BOUNDS);
         for _ in 0..BOUNDS.stanzas * 2 {
-            assert!(matches!(queue.push(stanza()), Pushed::Queued(_)));
+            assert!(matches!(queue.push(stanza(), EPOCH), Pushed::Queued(_)));
         }
         assert!(!signals(&queue).overflow);
         queue.set_pace(Pace::Slow);
         assert!(!signals(&queue).overflow);
         queue.set_pace(Pace::Stuck);
         assert!(signals(&queue).overflow);
-        assert!(matches!(queue.push(stanza()), Pushed::Closed));
+        assert!(matches!(queue.push(stanza(), EPOCH), Pushed::Closed));
     }
 
     #[test]
     fn the_bound_in_bytes_holds_as_soon_as_the_socket_is_full() {
         let queue = Queue::new(BOUNDS);
-        let item = Stanza::new(Kind::Message, Type::Chat).id("x".repeat(6000));
-        let item = Arc::new(item);
+        let large = Stanza::new(Kind::Message, Type::Chat).id("x".repeat(6000));
         queue.set_pace(Pace::Slow);
-        let _ = queue.push(Item::Stanza(Arc::clone(&item), 0));
+        let _ = queue.push(item(large.clone(), 0), EPOCH);
         assert!(!signals(&queue).overflow);
-        let _ = queue.push(Item::Stanza(item, 0));
+        let _ = queue.push(item(large, 0), EPOCH);
         assert!(signals(&queue).overflow);
     }
 
@@ -295,8 +402,8 @@ mod tests {
     fn items_come_out_in_order_and_in_portions() {
         let queue = Queue::new(BOUNDS);
         for number in 0..5u64 {
-            let stanza = Arc::new(Stanza::new(Kind::Message, Type::Chat));
-            let _ = queue.push(Item::Stanza(stanza, number));
+            let stanza = Stanza::new(Kind::Message, Type::Chat);
+            let _ = queue.push(item(stanza, number), EPOCH);
         }
         let mut batch = Vec::new();
         let (_, _, more) = queue.take(Waker::noop(), 1, &mut batch);
@@ -306,7 +413,7 @@ mod tests {
         let order: Vec<_> = batch
             .iter()
             .map(|item| match item {
-                Item::Stanza(_, entered) => *entered,
+                Item::Stanza(delivered) => delivered.entered,
                 Item::Frame(..) => panic!("only stanzas"),
             })
             .collect();
@@ -314,11 +421,25 @@ mod tests {
     }
 
     #[test]
+    fn nothing_of_a_former_owner_enters_after_the_session_has_attached() {
+        let queue = Queue::new(BOUNDS);
+        let _ = queue.push(stanza(), EPOCH);
+        let snapshot = queue.attach(Epoch(2));
+        assert_eq!(snapshot.heard, EPOCH);
+        assert_eq!(snapshot.waiting.len(), 1);
+        assert!(matches!(queue.push(stanza(), EPOCH), Pushed::Stale));
+        let _ = queue.taken(7, EPOCH);
+        assert_eq!(queue.set_wants_credit(true), 0);
+        assert!(matches!(queue.push(stanza(), Epoch(2)), Pushed::Queued(_)));
+        assert_eq!(queue.heard(), Epoch(2));
+    }
+
+    #[test]
     fn credit_wakes_only_who_waits_for_it() {
         let queue = Queue::new(BOUNDS);
         let _ = queue.take(Waker::noop(), 0, &mut Vec::new());
-        assert!(queue.taken(3).is_none());
+        assert!(queue.taken(3, EPOCH).is_none());
         assert_eq!(queue.set_wants_credit(true), 3);
-        assert!(queue.taken(4).is_some());
+        assert!(queue.taken(4, EPOCH).is_some());
     }
 }

@@ -66,6 +66,15 @@ impl Table {
         }
     }
 
+    /// Every connection there is now.
+    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
+        let mut ids = Vec::new();
+        for part in &self.parts {
+            ids.extend(lock(part).keys().copied().map(ConnectionId));
+        }
+        ids
+    }
+
     fn part(&self, id: ConnectionId) -> MutexGuard<'_, Part> {
         let index = usize::try_from(id.0 % PARTS as u64).expect("below PARTS");
         lock(&self.parts[index])

@@ -32,6 +32,7 @@ use tracing::{debug, warn};
 use self::pace::Pace;
 use self::tls::{CertificateError, Tls, Way};
 use crate::config::CertificatePaths;
+use crate::connection::admission::HANDSHAKE_HOLD;
 use crate::connection::{Connection, Edgewide, Outcome, Place};
 
 /// A pause after a failed accept, which most often means that file descriptors have run out.
@@ -195,11 +196,28 @@ impl Door {
         let (Some(tls), Some(socket)) = (self.tls.load_full(), connection.take_socket()) else {
             return;
         };
+        let metrics = &self.edge.metrics;
+        let permit = match self.edge.admission.handshake() {
+            Ok(permit) => Some(permit),
+            Err(turn) => {
+                metrics.handshakes_waited.increment(1);
+                let permit = self.unless_closed(turn).await;
+                connection.restart_login();
+                permit.flatten()
+            }
+        };
         let deadline = connection.login_deadline();
         let started = self.edge.clock.now_micros();
         let accept = TlsAcceptor::from(tls.config(way)).accept(socket);
-        let accept = Box::pin(tokio::time::timeout_at(deadline.into(), accept));
-        let metrics = &self.edge.metrics;
+        let mut accept = Box::pin(tokio::time::timeout_at(deadline.into(), accept));
+        let accept = async move {
+            if let Ok(done) = tokio::time::timeout(HANDSHAKE_HOLD, &mut accept).await {
+                return done;
+            }
+            // Others need not wait for a client that takes its time.
+            drop(permit);
+            accept.await
+        };
         let stream = match self.unless_closed(accept).await {
             Some(Ok(Ok(stream))) => stream,
             Some(Ok(Err(error))) => {

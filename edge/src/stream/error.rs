@@ -1,18 +1,35 @@
 //! Stream errors (RFC 6120 §4.9): the only place that writes them.
 
+use std::sync::Arc;
+
 use couplet_proto::link::frame::Detached;
 use couplet_proto::xmpp::error::StreamCondition;
 use couplet_proto::xmpp::escape::{self, Sink};
 use couplet_proto::xmpp::ns;
 
+use super::Reply;
 use crate::framing::FramingError;
 
 /// Why a stream ends with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Failure {
     pub(super) condition: StreamCondition,
     /// A sentence for people, in English.
     pub(super) text: Option<&'static str>,
+    pub(super) detail: Detail,
+}
+
+/// What a condition says beyond its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Detail {
+    None,
+    /// Where to go instead (RFC 6120 §4.9.3.19).
+    Host(Arc<str>),
+    /// XEP-0198 §6: the client claims to have more than it was sent.
+    HandledTooHigh {
+        h: u32,
+        sent: u32,
+    },
 }
 
 // === impl Failure ===
@@ -22,6 +39,29 @@ impl Failure {
         Self {
             condition,
             text: None,
+            detail: Detail::None,
+        }
+    }
+
+    /// The client acknowledged `h` stanzas where `sent` were sent.
+    pub(super) fn handled_too_high(h: u32, sent: u32) -> Self {
+        Self {
+            detail: Detail::HandledTooHigh { h, sent },
+            ..Self::new(StreamCondition::UndefinedCondition)
+        }
+    }
+
+    /// The edge drains: the client is told where to go, if that is known.
+    pub(super) fn moved_away(reply: &Reply<'_>) -> Self {
+        let hosts = &reply.setup.see_other_host;
+        // One of them, evenly: connections are numbered one by one.
+        let chosen = usize::try_from(reply.connection.0).unwrap_or(0) % hosts.len().max(1);
+        match hosts.get(chosen) {
+            None => Self::new(StreamCondition::SystemShutdown),
+            Some(host) => Self {
+                detail: Detail::Host(Arc::clone(host)),
+                ..Self::new(StreamCondition::SeeOtherHost)
+            },
         }
     }
 
@@ -37,7 +77,23 @@ impl Failure {
         out.put("<stream:error><");
         out.put(self.condition.name());
         escape::named_attribute(out, "xmlns", ns::STREAM_ERRORS);
-        out.put("/>");
+        match &self.detail {
+            Detail::Host(host) => {
+                out.put(">");
+                escape::text(out, host);
+                out.put("</");
+                out.put(self.condition.name());
+                out.put(">");
+            }
+            Detail::None | Detail::HandledTooHigh { .. } => out.put("/>"),
+        }
+        if let Detail::HandledTooHigh { h, sent } = &self.detail {
+            out.put("<handled-count-too-high");
+            escape::named_attribute(out, "xmlns", ns::STREAM_MANAGEMENT);
+            escape::named_attribute(out, "h", &h.to_string());
+            escape::named_attribute(out, "send-count", &sent.to_string());
+            out.put("/>");
+        }
         if let Some(text) = self.text.filter(|text| !text.is_empty()) {
             out.put("<text");
             escape::named_attribute(out, "xmlns", ns::STREAM_ERRORS);
@@ -49,11 +105,16 @@ impl Failure {
         out.put("</stream:error></stream:stream>");
     }
 
-    /// Whether the client may come back for its session: only where it did nothing wrong.
-    pub(super) fn detached(&self) -> Detached {
+    /// Whether the client may come back for its session: only where it did nothing wrong. `None`
+    /// when the session is another connection's already, and not this one's to detach.
+    pub(super) fn detached(&self) -> Option<Detached> {
         match self.condition {
-            StreamCondition::SystemShutdown | StreamCondition::ConnectionTimeout => Detached::Lost,
-            _ => Detached::Closed,
+            StreamCondition::SystemShutdown
+            | StreamCondition::SeeOtherHost
+            | StreamCondition::ConnectionTimeout => Some(Detached::Lost),
+            // Only the owner of a session says so, of the connection that held it before.
+            StreamCondition::Conflict => None,
+            _ => Some(Detached::Closed),
         }
     }
 }

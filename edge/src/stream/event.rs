@@ -30,6 +30,11 @@ pub struct Setup {
     pub after_auth: Budget,
     /// After how many seconds of silence a client is pinged; advertised by XEP-0478.
     pub idle_secs: Option<u64>,
+    /// Where clients should come to resume (XEP-0198 §3), as `host:port`.
+    pub location: Option<String>,
+    /// Where clients are sent when the edge drains, each one of these in turn, as `host:port`;
+    /// with none they are told of a shutdown.
+    pub see_other_host: Arc<[Arc<str>]>,
     /// The server's entity capabilities (XEP-0115 §6.3), if it advertises them in the features.
     pub caps: Option<Caps>,
 }
@@ -55,19 +60,22 @@ pub enum Event<'a> {
     /// The TLS handshake is done: after [`Action::StartTls`], or before the first byte of XML on
     /// a direct TLS connection.
     Secured(Secured),
-    /// The origin answers. `Deliver` and `Taken` do not come here: the connection's task writes
-    /// and counts them itself.
+    /// The origin answers. `Deliver`, `Taken` and `Keep` do not come here: the connection's task
+    /// writes and counts them itself.
     FromOrigin(ToEdge),
+    /// The origin that runs the SASL exchange cannot be reached any more.
+    OriginGone,
     /// The time in which a client must have authenticated is over. Ignored once a resource is
     /// bound, so the timer may also run on until then.
     Deadline,
     /// The socket is closed or broken, or the client does not read: nothing can be written any
     /// more.
     ClientGone(Detached),
-    /// The edge drains.
+    /// The edge drains. A client that counts is first asked what it has; then the stream goes on
+    /// until it answers, or until this comes again.
     Shutdown,
-    /// The client was silent for long: ask it for a sign of life (XEP-0199), with this id.
-    /// Ignored while no resource is bound. Any byte from the client is an answer.
+    /// The client was silent for long: ask it for a sign of life (XEP-0198, or else XEP-0199, with
+    /// this id). Ignored while no resource is bound. Any byte from the client is an answer.
     Ping(&'a str),
     /// The client gave no sign of life: the stream ends with `connection-timeout`, the session may
     /// be resumed if it can.
@@ -93,7 +101,7 @@ pub enum Action {
     /// [`Setup::after_auth`] per stanza, stop counting in total.
     Authenticated,
     /// Send this to the owner of the slot; wait while there is no room. Only
-    /// [`ToOrigin::Stanza`] takes credit and is answered by `Taken`.
+    /// [`ToOrigin::Stanza`] and [`ToOrigin::Answer`] take credit and are answered by `Taken`.
     Up(Slot, ToOrigin),
     /// The stream now carries this session.
     Bound {
@@ -102,6 +110,19 @@ pub enum Action {
         /// Its full address.
         jid: Jid,
     },
+    /// The stream now carries this session, which had another one before (XEP-0198 §5).
+    Resumed {
+        /// The session.
+        session: SessionId,
+        /// Its full address.
+        jid: Jid,
+        /// The number of its last stanza that has taken effect.
+        taken: u64,
+        /// How many stanzas its client has had since it was bound.
+        acked: u64,
+    },
+    /// The client has so many of the stanzas delivered since its session was bound.
+    Acked(u64),
     /// Nothing to do: a stanza was answered with this error, for the metrics.
     Answered(Condition),
     /// Flush, then close the transport. The stream wants no more events. Names the stream error,

@@ -67,6 +67,7 @@ fn after_authentication(setup: &Setup) -> Vec<Element> {
         Element::new("ver", ns::ROSTER_VERSIONING),
         Element::new("sub", ns::PRE_APPROVAL),
         limits,
+        Element::new("sm", ns::STREAM_MANAGEMENT),
     ];
     if let Some(caps) = &setup.caps {
         features.push(

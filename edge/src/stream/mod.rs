@@ -10,7 +10,7 @@
 //!             ▲                 ▲ ▲ │ ▲                          │
 //!             │   Registering ◀─┘ │ │ └──── failure, abort ──────┤
 //!             │                   │ ▼ bind                       │
-//!             │                 Binding ── Bound ──▶ Session     │
+//!             │            Binding, Resuming ── ▶ Session        │
 //!             └───────────── Authenticated ──────────────────────┘
 //!
 //!  from anywhere: an error, a close or a lost client ──▶ Closed
@@ -22,12 +22,13 @@
 //! **Invariants.** A stream authenticates at most once. While it waits for the origin or for TLS it
 //! takes no items ([`Stream::is_waiting`]), so there is never more than one request to the origin
 //! under way and an answer cannot meet the wrong question. Each session gets exactly one
-//! `Detach`, each exchange that is given up one `Abort`.
+//! `Detach`, unless another connection has it now; each exchange that is given up one `Abort`.
 //!
 //! - `negotiation`: what is allowed at which step, until a resource is bound.
 //! - `header`: stream headers, theirs and ours (RFC 6120 §4.7, §4.8).
 //! - `features`: what is offered when (§4.3.2).
 //! - `starttls` (§5), `sasl` and `mechanism` (§6), `register` (XEP-0077), `bind` (§7).
+//! - `ack`: stream management (XEP-0198), the counting half.
 //! - `session`: the rules for stanzas (§8) once a resource is bound.
 //! - `error`: stream errors (§4.9); nothing else writes them.
 
@@ -49,6 +50,8 @@ mod register;
 
 mod bind;
 
+mod ack;
+
 mod session;
 
 mod error;
@@ -60,7 +63,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use couplet_proto::link::frame::{Detached, ToEdge, ToOrigin};
+use couplet_proto::link::frame::{Detached, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::StreamCondition;
@@ -69,6 +72,7 @@ use couplet_proto::xmpp::ns;
 use couplet_proto::{Element, Jid, Kind, Stanza};
 
 use crate::framing::Item;
+use ack::Counts;
 use error::Failure;
 use negotiation::Negotiation;
 use session::Session;
@@ -143,7 +147,7 @@ impl Stream {
             actions,
         };
         if let Event::ClientGone(reason) = event {
-            self.state.release(reason, &mut reply);
+            self.state.release(Some(reason), &mut reply);
             return;
         }
         let outcome = match &mut self.state {
@@ -151,7 +155,7 @@ impl Stream {
             State::Negotiating(negotiation) => negotiation.step(event, &mut reply),
             State::Closed => {
                 if let Event::FromOrigin(frame) = event {
-                    release_late_session(frame, &mut reply);
+                    ack::release(&frame, &mut reply);
                 }
                 return;
             }
@@ -161,7 +165,7 @@ impl Stream {
             Ok(Next::Bind(session)) => self.state = State::Bound(session),
             Ok(Next::Close) => {
                 reply.out.put("</stream:stream>");
-                self.state.release(Detached::Closed, &mut reply);
+                self.state.release(Some(Detached::Closed), &mut reply);
                 reply.actions.push(Action::Close(None));
             }
             Err(failure) => {
@@ -187,13 +191,65 @@ impl Stream {
     pub fn is_waiting(&self) -> bool {
         match &self.state {
             State::Negotiating(negotiation) => negotiation.is_waiting(),
-            State::Bound(_) | State::Closed => false,
+            State::Bound(session) => session.ack.is_asked(),
+            State::Closed => false,
+        }
+    }
+
+    /// Whether a SASL exchange is under way.
+    pub fn is_exchanging(&self) -> bool {
+        matches!(&self.state, State::Negotiating(negotiation) if negotiation.is_exchanging())
+    }
+
+    /// Whether the client counts what it gets (XEP-0198).
+    pub fn is_managed(&self) -> bool {
+        self.counts().is_some()
+    }
+
+    /// Whether the client has asked which of its stanzas are handled, and not all of them were.
+    pub fn owes_ack(&self) -> bool {
+        self.counts().is_some_and(Counts::is_owed)
+    }
+
+    /// Whether the client has been asked what it has, and has not answered.
+    pub fn awaits_ack(&self) -> bool {
+        self.counts().is_some_and(Counts::is_asked)
+    }
+
+    /// Notes how many stanzas have been delivered in all since the resource was bound. Must be
+    /// told before the next event.
+    pub fn delivered(&mut self, count: u64) {
+        if let State::Bound(session) = &mut self.state {
+            session.delivered = count;
+        }
+    }
+
+    /// Notes up to which number, without a gap, the client's stanzas have taken effect; an
+    /// acknowledgement that is owed is appended to `out`.
+    pub fn settled(&mut self, number: u64, out: &mut BytesMut) {
+        if let State::Bound(session) = &mut self.state {
+            session.settle(number, out);
+        }
+    }
+
+    /// Asks a client that counts what it has, if it may not have everything; true if it was asked.
+    pub fn ask(&mut self, out: &mut BytesMut) -> bool {
+        match &mut self.state {
+            State::Bound(session) => session.ask(out),
+            State::Negotiating(_) | State::Closed => false,
         }
     }
 
     /// Whether the stream is over.
     pub fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    fn counts(&self) -> Option<&Counts> {
+        match &self.state {
+            State::Bound(session) => session.ack.counts(),
+            State::Negotiating(_) | State::Closed => None,
+        }
     }
 }
 
@@ -213,9 +269,13 @@ impl State {
     }
 
     /// Ends the stream here; tells the origin what it need not keep for it.
-    fn release(&mut self, reason: Detached, reply: &mut Reply<'_>) {
+    fn release(&mut self, reason: Option<Detached>, reply: &mut Reply<'_>) {
         match std::mem::replace(self, Self::Closed) {
-            Self::Bound(session) => session.detach(reason, reply),
+            Self::Bound(session) => {
+                if let Some(reason) = reason {
+                    session.detach(reason, reply);
+                }
+            }
             Self::Negotiating(negotiation) => negotiation.abandon(reply),
             Self::Closed => {}
         }
@@ -243,14 +303,6 @@ impl Reply<'_> {
     }
 }
 
-/// A resource bound when its stream no longer wants it must not live on unnoticed.
-fn release_late_session(frame: ToEdge, reply: &mut Reply<'_>) {
-    if let ToEdge::Bound { session, jid, .. } = frame {
-        let reason = Detached::Closed;
-        reply.up(&jid, ToOrigin::Detach { session, reason });
-    }
-}
-
 /// What every state says to a top-level element that none of its protocols expects.
 fn unexpected(element: &Element) -> Outcome {
     match (element.ns(), element.name()) {
@@ -259,7 +311,7 @@ fn unexpected(element: &Element) -> Outcome {
         (ns::STREAM, "stream") => {
             Err(Failure::new(StreamCondition::BadFormat).with_text("a stream within the stream"))
         }
-        (ns::SASL | ns::SASL2 | ns::TLS, _) => {
+        (ns::SASL | ns::SASL2 | ns::TLS | ns::STREAM_MANAGEMENT, _) => {
             Err(Failure::new(StreamCondition::PolicyViolation).with_text("not at this time"))
         }
         (_, name) if Kind::from_name(name).is_some() => {

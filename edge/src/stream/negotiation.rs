@@ -14,8 +14,8 @@ use sha2::{Digest, Sha256};
 use super::error::Failure;
 use super::event::{Event, Secured};
 use super::mechanism::Mechanism;
-use super::{Next, Outcome, Reply, bind, header, register, sasl, starttls};
-use super::{misplaced, release_late_session, unexpected};
+use super::{Next, Outcome, Reply, ack, bind, header, register, sasl, starttls};
+use super::{misplaced, unexpected};
 use crate::framing::Item;
 
 /// The state of a stream that has no session yet.
@@ -60,6 +60,8 @@ pub(super) enum Step {
     Registering,
     /// The origin's answer to a bind; holds the request, without its payload.
     Binding(Box<Stanza>),
+    /// The origin's answer to a resumption; holds the id asked for, and the client's count.
+    Resuming(Box<(Box<str>, u32)>),
 }
 
 /// A SASL exchange that runs on the origin.
@@ -108,7 +110,10 @@ impl Negotiation {
                 Err(Failure::new(StreamCondition::ConnectionTimeout))
             }
             Event::Shutdown => Err(Failure::new(StreamCondition::SystemShutdown)),
-            Event::Ping(_) | Event::ClientGone(_) => Ok(Next::Stay),
+            Event::OriginGone if matches!(self.step, Step::AwaitOrigin(_)) => {
+                sasl::give_up(self, reply)
+            }
+            Event::OriginGone | Event::Ping(_) | Event::ClientGone(_) => Ok(Next::Stay),
         }
     }
 
@@ -116,8 +121,17 @@ impl Negotiation {
     pub(super) fn is_waiting(&self) -> bool {
         matches!(
             self.step,
-            Step::Handshake | Step::AwaitOrigin(_) | Step::Registering | Step::Binding(_)
+            Step::Handshake
+                | Step::AwaitOrigin(_)
+                | Step::Registering
+                | Step::Binding(_)
+                | Step::Resuming(_)
         )
+    }
+
+    /// Whether an exchange runs on an origin.
+    pub(super) fn is_exchanging(&self) -> bool {
+        matches!(self.step, Step::AwaitOrigin(_) | Step::AwaitResponse(_))
     }
 
     /// Whether the TLS handshake has the connection to itself.
@@ -190,6 +204,7 @@ impl Negotiation {
         match element.ns() {
             ns::TLS if element.name() == "starttls" => starttls::request(self, reply),
             ns::SASL if self.identity.is_none() => sasl::element(self, element, reply),
+            ns::STREAM_MANAGEMENT => ack::element(self, element, reply),
             _ => unexpected(element),
         }
     }
@@ -221,7 +236,10 @@ impl Negotiation {
                 ToEdge::Close {
                     condition, text, ..
                 },
-            ) => Err(Failure { condition, text }),
+            ) => Err(Failure {
+                text,
+                ..Failure::new(condition)
+            }),
             (
                 Step::AwaitOrigin(_),
                 frame @ (ToEdge::Challenge { .. }
@@ -239,9 +257,13 @@ impl Negotiation {
             (Step::Binding(_), ToEdge::BindRefused { error, .. }) => {
                 bind::refused(self, &error, reply)
             }
+            (Step::Resuming(_), frame @ ToEdge::Resumed { .. }) => ack::resumed(self, frame, reply),
+            (Step::Resuming(_), ToEdge::ResumeRefused { why, h, .. }) => {
+                ack::refused(self, why, h, reply)
+            }
             (_, frame) => {
                 tracing::warn!(connection = reply.connection.0, "an answer to no question");
-                release_late_session(frame, reply);
+                ack::release(&frame, reply);
                 Ok(Next::Stay)
             }
         }

@@ -117,6 +117,17 @@ pub(super) fn answer(
     }
 }
 
+/// The origin of the exchange cannot be reached any more: the client may begin another.
+pub(super) fn give_up(negotiation: &mut Negotiation, reply: &mut Reply<'_>) -> Outcome {
+    // No fault of the client's, so it does not count as one.
+    say_failure(SaslCondition::TemporaryAuthFailure, None, reply);
+    let step = std::mem::replace(&mut negotiation.step, Step::Choice);
+    if let Step::AwaitOrigin(exchange) = step {
+        abort(exchange, reply);
+    }
+    Ok(Next::Stay)
+}
+
 /// Tells the origin that an exchange is given up.
 pub(super) fn abort(exchange: Exchange, reply: &mut Reply<'_>) {
     let frame = ToOrigin::Abort {
@@ -198,6 +209,11 @@ fn fail(
     text: Option<&'static str>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
+    say_failure(condition, text, reply);
+    negotiation.count_failure(reply)
+}
+
+fn say_failure(condition: SaslCondition, text: Option<&'static str>, reply: &mut Reply<'_>) {
     let text = text.map(|text| {
         Element::new("text", ns::SASL)
             .attr("xml:lang", "en")
@@ -207,7 +223,6 @@ fn fail(
         .child(Element::new(condition.name(), ns::SASL))
         .children_from(text);
     reply.element(&failure);
-    negotiation.count_failure(reply)
 }
 
 /// The account a claim is about.

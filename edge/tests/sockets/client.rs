@@ -95,6 +95,20 @@ impl<T: Transport> Client<T> {
         self.expect("<success").await;
     }
 
+    /// Enables stream management.
+    pub(crate) async fn enable(&mut self) {
+        self.send("<enable xmlns='urn:xmpp:sm:3' resume='true'/>")
+            .await;
+        self.expect("<enabled ").await;
+        self.expect("/>").await;
+    }
+
+    /// Says how many stanzas it has.
+    pub(crate) async fn ack(&mut self, h: u32) {
+        self.send(&format!("<a xmlns='urn:xmpp:sm:3' h='{h}'/>"))
+            .await;
+    }
+
     /// Opens the second stream and asks for a resource.
     pub(crate) async fn ask_to_bind(&mut self, resource: &str) {
         self.send(HEADER).await;

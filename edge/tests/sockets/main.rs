@@ -4,7 +4,13 @@ mod client;
 
 mod ending;
 
+mod leaving;
+
 mod limits;
+
+mod managed;
+
+mod moving;
 
 mod origin;
 
@@ -41,10 +47,25 @@ impl World {
         Self::start(config).await
     }
 
+    /// An edge like that whose owners may be lost.
+    async fn cluster(change: impl FnOnce(&mut Config)) -> Self {
+        let mut config = Config {
+            listen: vec!["127.0.0.1:0".parse().expect("an address")],
+            require_tls: false,
+            ..Config::default()
+        };
+        change(&mut config);
+        Self::run(config, true).await
+    }
+
     /// An edge with this configuration.
     async fn start(config: Config) -> Self {
+        Self::run(config, false).await
+    }
+
+    async fn run(config: Config, is_cluster: bool) -> Self {
         let edge = Edge::new(config).expect("a sound configuration");
-        let origin = Arc::new(Origin::new(edge.downlink()));
+        let origin = Arc::new(Origin::new(edge.downlink(), is_cluster));
         let at = edge.start(Arc::clone(&origin) as _).await.expect("started");
         Self { edge, origin, at }
     }

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::frame::{AuthToken, Detached, Frame, ToEdge, ToOrigin};
-use couplet_proto::link::id::{ConnectionId, SessionId};
-use couplet_proto::link::{Downlink, Refused, Uplink, Waiting};
+use couplet_proto::link::frame::{AuthToken, Delivery, Detached, Frame, ToEdge, ToOrigin};
+use couplet_proto::link::id::{ConnectionId, SessionId, Source};
+use couplet_proto::link::{Downlink, Refused, Route, Uplink, Waiting};
 use couplet_proto::slot::{Seed, Slot};
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::stanza::Type;
@@ -22,11 +22,31 @@ pub(crate) struct Origin {
     state: Mutex<State>,
     changed: Notify,
     started: Instant,
+    /// Whether owners may be lost, as in a cluster.
+    is_cluster: bool,
 }
+
+/// The way to the owner of every slot at first.
+pub(crate) const FIRST: Route = Route {
+    epoch: Epoch(1),
+    link: 1,
+};
+
+/// The way to the next owner.
+pub(crate) const SECOND: Route = Route {
+    epoch: Epoch(2),
+    link: 2,
+};
 
 /// What has happened, and how the origin behaves.
 pub(crate) struct State {
     pub(crate) frames: Vec<ToOrigin>,
+    /// The way each of them came.
+    pub(crate) ways: Vec<Route>,
+    /// The way to the owner of every slot.
+    pub(crate) route: Option<Route>,
+    /// A former way that still leads somewhere.
+    pub(crate) former: Option<Route>,
     pub(crate) bound: Vec<Bound>,
     /// Whether the edge's frames are taken.
     pub(crate) has_room: bool,
@@ -48,11 +68,14 @@ pub(crate) struct Bound {
 }
 
 impl Origin {
-    pub(crate) fn new(down: Arc<dyn Downlink>) -> Self {
+    pub(crate) fn new(down: Arc<dyn Downlink>, is_cluster: bool) -> Self {
         Self {
             down,
             state: Mutex::new(State {
                 frames: Vec::new(),
+                ways: Vec::new(),
+                route: Some(FIRST),
+                former: None,
                 bound: Vec::new(),
                 has_room: true,
                 is_gone: false,
@@ -62,7 +85,14 @@ impl Origin {
             }),
             changed: Notify::new(),
             started: Instant::now(),
+            is_cluster,
         }
+    }
+
+    /// All slots have another owner, or none; the edge is told.
+    pub(crate) fn reroute(&self, route: Option<Route>) {
+        self.set(|state| state.route = route);
+        self.down.rerouted(&Slot::all().collect::<Vec<_>>());
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -100,9 +130,10 @@ impl Origin {
         found.next().expect("bound").clone()
     }
 
-    /// Sends frames, at the first epoch.
+    /// Sends frames, as the owner there is.
     pub(crate) fn send(&self, frames: impl IntoIterator<Item = ToEdge>) {
-        self.send_at(Epoch(1), frames);
+        let route = self.state().route;
+        self.send_at(route.unwrap_or(FIRST).epoch, frames);
     }
 
     pub(crate) fn send_at(&self, epoch: Epoch, frames: impl IntoIterator<Item = ToEdge>) {
@@ -111,7 +142,7 @@ impl Origin {
             epoch,
             body,
         };
-        self.down.send(&mut frames.into_iter().map(frame).collect());
+        let _ = self.down.send(&mut frames.into_iter().map(frame).collect());
     }
 
     /// A message with this text for that session.
@@ -119,11 +150,41 @@ impl Origin {
         let stanza = Stanza::new(Kind::Message, Type::Chat)
             .to(bound.jid.clone())
             .child(&Element::new("body", ns::CLIENT).text(text));
-        ToEdge::Deliver {
-            connections: [bound.connection].into_iter().collect(),
-            stanza: Arc::new(stanza),
-            entered: 1,
+        bound.deliver(Arc::new(stanza), None)
+    }
+
+    /// The same, sent by somebody's session as the stanza of this number.
+    pub(crate) fn message_of(bound: &Bound, text: &str, number: u64) -> ToEdge {
+        let source = Source {
+            session: SessionId(1),
+            number,
+            part: 0,
+        };
+        let mut message = Self::message(bound, text);
+        if let ToEdge::Deliver(delivery) = &mut message {
+            delivery.source = Some(source);
         }
+        message
+    }
+
+    /// Waits until the session's client has so many of the stanzas delivered.
+    pub(crate) async fn acked(&self, wanted: SessionId, wanted_count: u64) {
+        let is_it = |frame: &ToOrigin| {
+            matches!(frame, ToOrigin::Acked { session, count }
+                if *session == wanted && *count == wanted_count)
+        };
+        let check = |state: &State| state.frames.iter().any(is_it).then_some(());
+        self.wait("acknowledgement", check).await;
+    }
+
+    /// Waits for a request of this kind, and says which connection made it.
+    pub(crate) async fn asked(
+        &self,
+        what: &str,
+        is_it: impl Fn(&ToOrigin) -> Option<ConnectionId>,
+    ) -> ConnectionId {
+        let check = |state: &State| state.frames.iter().find_map(&is_it);
+        self.wait(what, check).await
     }
 
     /// Everything a session has sent has taken effect.
@@ -142,6 +203,31 @@ impl Origin {
     pub(crate) async fn detached(&self, session: SessionId) -> Detached {
         self.wait("detach", |state| state.detaches(session).first().copied())
             .await
+    }
+
+    fn answers(&self, frame: &ToOrigin) -> Vec<ToEdge> {
+        match frame {
+            ToOrigin::Answer {
+                session,
+                number,
+                answer,
+            } => {
+                let bound = self.state().bound_as(*session);
+                let connection = bound.connection;
+                let number = *number;
+                let taken = ToEdge::Taken { connection, number };
+                vec![bound.deliver(Arc::clone(answer), None), taken]
+            }
+            ToOrigin::Enable { session, .. } => {
+                let bound = self.state().bound_as(*session);
+                vec![ToEdge::Enabled {
+                    connection: bound.connection,
+                    id: Some("x".into()),
+                    max_secs: 300,
+                }]
+            }
+            frame => self.answer(frame).into_iter().collect(),
+        }
     }
 
     fn answer(&self, frame: &ToOrigin) -> Option<ToEdge> {
@@ -171,8 +257,7 @@ impl Origin {
                 session, number, ..
             } => {
                 let state = self.state();
-                let bound = state.bound.iter().find(|bound| bound.session == *session)?;
-                let (connection, number) = (bound.connection, *number);
+                let (connection, number) = (state.bound_as(*session).connection, *number);
                 state
                     .takes_stanzas
                     .then_some(ToEdge::Taken { connection, number })
@@ -191,13 +276,39 @@ impl Bound {
             jid: self.jid.clone(),
         }
     }
+
+    /// A stanza for the client.
+    pub(crate) fn deliver(&self, stanza: Arc<Stanza>, source: Option<Source>) -> ToEdge {
+        ToEdge::Deliver(Delivery {
+            connections: [self.connection].into_iter().collect(),
+            stanza,
+            source,
+            log: None,
+            entered: 1,
+        })
+    }
 }
 
 impl State {
+    /// The session of this id.
+    fn bound_as(&self, session: SessionId) -> Bound {
+        let mut known = self.bound.iter();
+        let found = known.find(|bound| bound.session == session);
+        found.expect("a session that was bound").clone()
+    }
+
+    /// What came by one way, each frame in a word or two.
+    pub(crate) fn on(&self, way: Route) -> Vec<String> {
+        let all = self.frames.iter().zip(&self.ways);
+        let on_it = all.filter(|(_, by)| **by == way);
+        on_it.map(|(frame, _)| describe(frame)).collect()
+    }
     /// How often and how the session was detached.
     pub(crate) fn detaches(&self, wanted: SessionId) -> Vec<Detached> {
         let detach = |frame: &ToOrigin| match frame {
-            ToOrigin::Detach { session, reason } if *session == wanted => Some(*reason),
+            ToOrigin::Detach {
+                session, reason, ..
+            } if *session == wanted => Some(*reason),
             _ => None,
         };
         self.frames.iter().filter_map(detach).collect()
@@ -220,17 +331,40 @@ impl Uplink for Origin {
         Slot::of(SEED, account)
     }
 
-    fn try_send(&self, _slot: Slot, frame: ToOrigin) -> Result<(), Refused> {
-        if self.state().is_gone {
-            return Err(Refused::Gone(frame));
+    fn route(&self, _slot: Slot) -> Option<Route> {
+        self.state().route
+    }
+
+    fn try_send(&self, _slot: Slot, route: Route, frame: ToOrigin) -> Result<(), Refused> {
+        {
+            let state = self.state();
+            if state.is_gone {
+                return Err(Refused::Gone(frame));
+            }
+            let of_exchange = matches!(frame, ToOrigin::Respond { .. } | ToOrigin::Abort { .. });
+            let is_there =
+                state.route == Some(route) || (of_exchange && state.former == Some(route));
+            if !is_there {
+                return Err(Refused::Moved(frame));
+            }
+            if !state.has_room {
+                return Err(Refused::Full(frame));
+            }
         }
-        if !self.state().has_room {
-            return Err(Refused::Full(frame));
+        if matches!(&frame, ToOrigin::Expect(sessions) if sessions.is_empty()) {
+            return Ok(());
         }
-        let answer = self.answer(&frame);
-        self.set(|state| state.frames.push(frame));
-        self.send(answer);
+        let answers = self.answers(&frame);
+        self.set(|state| {
+            state.frames.push(frame);
+            state.ways.push(route);
+        });
+        self.send(answers);
         Ok(())
+    }
+
+    fn may_lose_owners(&self) -> bool {
+        self.is_cluster
     }
 
     fn room(&self, _slot: Slot) -> Waiting<'_> {
@@ -247,5 +381,31 @@ impl Uplink for Origin {
 
     fn now_ms(&self) -> Option<u64> {
         u64::try_from(self.started.elapsed().as_millis()).ok()
+    }
+}
+
+/// A frame in a word or two.
+fn describe(frame: &ToOrigin) -> String {
+    match frame {
+        ToOrigin::Authenticate(..) => "authenticate".to_owned(),
+        ToOrigin::Respond { .. } => "respond".to_owned(),
+        ToOrigin::Abort { .. } => "abort".to_owned(),
+        ToOrigin::Register(..) => "register".to_owned(),
+        ToOrigin::Bind(..) => "bind".to_owned(),
+        ToOrigin::Resume(..) => "resume".to_owned(),
+        ToOrigin::Enable { number, .. } => format!("enable {number}"),
+        ToOrigin::Stanza { number, .. } => format!("stanza {number}"),
+        ToOrigin::Answer { number, .. } => format!("answer {number}"),
+        ToOrigin::Acked { count, .. } => format!("acked {count}"),
+        // With nobody to expect it is not recorded.
+        ToOrigin::Expect(sessions) => format!("expect {}", sessions.len()),
+        ToOrigin::Attach(attach) => format!(
+            "attach {} {} {} {}",
+            attach.taken,
+            attach.received,
+            attach.acked,
+            attach.unacked.len()
+        ),
+        ToOrigin::Detach { reason, .. } => format!("detach {reason:?}"),
     }
 }

@@ -266,3 +266,12 @@ async fn a_handshake_that_never_ends_is_ended() {
     let closed = tokio::time::timeout(crate::PATIENCE, tcp.read(&mut [0; 16])).await;
     assert_eq!(closed.expect("closed in time").unwrap_or(0), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshake_that_stands_still_holds_nobody_up_for_long() {
+    let secure = Secure::start(|config| config.limits.tls_handshakes = 1).await;
+    let _silent = TcpStream::connect(secure.world.at.direct_tls[0])
+        .await
+        .expect("connected");
+    secure.direct("localhost", &[]).await.expect("let in");
+}

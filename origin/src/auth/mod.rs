@@ -27,6 +27,8 @@ mod scram;
 
 pub mod throttle;
 
+pub mod token;
+
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +44,7 @@ use sha2::Sha256;
 pub use account::{BadPassword, Credentials};
 pub use plain::PlainCheck;
 pub use throttle::Throttle;
+pub use token::Tokens;
 
 use account::Keys;
 use hash::Hash;

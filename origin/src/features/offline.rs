@@ -9,14 +9,14 @@
 //! **Invariant:** while the log is not empty, no message that could be kept overtakes it: it is
 //! appended. So the order between a sender and the account holds.
 //!
-//! A page is delivered before it is removed: a crash in between repeats it, never loses it.
-//! What is lost is a page that a connection has been given and its client never read: only the
-//! client's own acknowledgement (XEP-0198) can tell, and the pages do not wait for it.
+//! A page is removed when its reader has it: by its acknowledgement (XEP-0198), or, without
+//! stream management, when its socket has taken it. Only then the next page is read, so a slow
+//! reader is given no more than it takes. A crash in between repeats a page, never loses it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::xmpp::payload::{Child, Payload};
 use couplet_proto::xmpp::{ns, time};
@@ -27,6 +27,8 @@ use crate::hooks::{
     Answer, Ask, Asked, Ctx, Feature, Flow, Message, PresenceChange, Reply, Spec, Stage,
 };
 use crate::metrics;
+use crate::session::outbox::Entry;
+use crate::session::record::SourceRecord;
 use crate::session::{AccountSlots, Available, Session};
 use crate::store::{Log, LogId, Snapshot, codec};
 
@@ -39,7 +41,8 @@ pub struct PerAccount {
     fresh: u64,
 }
 
-/// Whether a page has been asked for, to be given to this session: never for two of an account.
+/// Whether a page has been asked for, to be given to this session: never for two of an account,
+/// and not while it has one that is not acknowledged.
 pub type PerSession = bool;
 
 /// The messages, oldest first.
@@ -58,6 +61,16 @@ const PAGE: usize = 100;
 /// flushed and is not late.
 const LATE_MS: u64 = 2_000;
 
+// === impl PerAccount ===
+
+impl PerAccount {
+    /// How many messages wait.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> u64 {
+        self.stored
+    }
+}
+
 pub(super) static FEATURE: Feature = Feature {
     name: "offline",
     spec: Spec::new(
@@ -72,6 +85,7 @@ pub(super) static FEATURE: Feature = Feature {
     closed: Some(closed),
     logs: &[OFFLINE],
     load: Some(load),
+    acknowledged: Some(acknowledged),
     ..Feature::EMPTY
 };
 
@@ -94,12 +108,14 @@ struct Record {
     /// Somebody was there: it only queued up.
     #[prost(bool, tag = "8")]
     is_live: bool,
+    #[prost(message, optional, tag = "9")]
+    source: Option<SourceRecord>,
 }
 
 // === impl Record ===
 
 impl Record {
-    fn of(stanza: &Stanza, is_live: bool) -> Self {
+    fn of(stanza: &Stanza, is_live: bool, source: Option<Source>) -> Self {
         let text = |text: &str| text.to_owned();
         Self {
             type_: stanza.type_.attribute().map(text),
@@ -110,6 +126,7 @@ impl Record {
             extra: stanza.extra.as_deref().map(text),
             payload: text(stanza.payload.xml()),
             is_live,
+            source: source.map(SourceRecord::from),
         }
     }
 
@@ -154,6 +171,29 @@ fn queue_up(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaErro
     Ok(Flow::Stop)
 }
 
+/// A message that an ended session was given and did not take waits for the next. False when it
+/// is none that waits.
+///
+/// # Errors
+/// When too many wait already.
+pub(crate) fn put_back(
+    ctx: &mut Ctx<'_>,
+    stanza: &Stanza,
+    source: Option<Source>,
+) -> Result<bool, StanzaError> {
+    if !is_kept(stanza) {
+        return Ok(false);
+    }
+    let former = std::mem::replace(&mut ctx.source, source);
+    let appended = append(ctx, stanza, false);
+    ctx.source = former;
+    appended?;
+    if flushing(ctx).is_none() {
+        hand_over(ctx);
+    }
+    Ok(true)
+}
+
 /// "Process Flow": nobody is there.
 fn keep(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
     let stanza = &message.stanza;
@@ -175,7 +215,9 @@ fn append(ctx: &mut Ctx<'_>, stanza: &Stanza, is_live: bool) -> Result<(), Stanz
         let text = "too many messages wait for this account";
         return Err(StanzaError::from(Condition::ServiceUnavailable).with_text(text));
     }
-    let record = Record::of(stanza, is_live);
+    // What a shard made may overtake it, and so has no place in the order of what shards make.
+    let source = ctx.source.filter(|source| source.is_of_client());
+    let record = Record::of(stanza, is_live, source);
     ctx.append(OFFLINE, codec::encode(RECORD, &record));
     ctx.account.slots.offline.stored += 1;
     ctx.account.slots.offline.fresh += 1;
@@ -211,7 +253,11 @@ fn changed(ctx: &mut Ctx<'_>, change: &PresenceChange) {
 /// A session is gone: what it has not been given is for the next.
 fn closed(ctx: &mut Ctx<'_>) {
     let session = ctx.session();
-    if session.is_some_and(|session| std::mem::take(&mut session.slots.offline)) {
+    let was_flushing = session.is_some_and(|session| {
+        let was_asked = std::mem::take(&mut session.slots.offline);
+        was_asked || session.outbox.logged() > 0
+    });
+    if was_flushing {
         hand_over(ctx);
     }
 }
@@ -237,7 +283,7 @@ fn ask(ctx: &mut Ctx<'_>, session: SessionId, after: Option<LogId>) {
     ctx.set_session(caller);
 }
 
-/// A page is there: delivers it, asks for the next, removes it.
+/// A page is there: delivers it.
 fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaError> {
     let Some(session) = ctx.session() else {
         // It ended: the messages stay.
@@ -253,34 +299,64 @@ fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaErr
         hand_over(ctx);
         return Ok(Reply::Later);
     }
+    let mut given = 0;
     for (id, value) in &entries {
         match Record::read(value) {
-            Some(record) => deliver(ctx, receiver, *id, &record),
+            Some(record) => given += u64::from(deliver(ctx, receiver, *id, &record)),
             None => tracing::error!(account = %ctx.account.jid, "an offline message is damaged"),
         }
     }
     let count = u64::try_from(entries.len()).unwrap_or(u64::MAX);
-    let last = entries.last().map(|(last, _)| *last);
-    let offline = &mut ctx.account.slots.offline;
-    offline.stored = match last {
+    match entries.last().map(|(last, _)| *last) {
         // Everything that was there before the question would be in it.
-        None => offline.fresh,
-        Some(_) => offline.stored.saturating_sub(count).max(offline.fresh),
-    };
-    if offline.stored > 0 {
-        ask(ctx, receiver, last);
-    }
-    if let Some(last) = last {
-        ctx.truncate(OFFLINE, last);
+        None => {
+            let offline = &mut ctx.account.slots.offline;
+            offline.stored = offline.fresh;
+            go_on(ctx, receiver, None);
+        }
+        // Nobody will acknowledge what cannot be read.
+        Some(last) if given == 0 => acknowledged(ctx, last, count),
+        Some(_) => {}
     }
     Ok(Reply::Later)
 }
 
+/// The reader has so many more of the log, up to a place: they are removed, and the next page is
+/// read when it has all of this one.
+fn acknowledged(ctx: &mut Ctx<'_>, through: LogId, count: u64) {
+    let Some(session) = ctx.session() else {
+        return;
+    };
+    let (receiver, has_page) = (
+        session.id,
+        session.slots.offline || session.outbox.logged() > 0,
+    );
+    let offline = &mut ctx.account.slots.offline;
+    offline.stored = offline.stored.saturating_sub(count).max(offline.fresh);
+    if !has_page {
+        go_on(ctx, receiver, Some(through));
+    }
+    ctx.truncate(OFFLINE, through);
+}
+
+/// Asks for the next page, if anything is left.
+fn go_on(ctx: &mut Ctx<'_>, receiver: SessionId, after: Option<LogId>) {
+    if ctx.account.slots.offline.stored == 0 {
+        return;
+    }
+    match is_willing(ctx, receiver) {
+        true => ask(ctx, receiver, after),
+        false => hand_over(ctx),
+    }
+}
+
 /// "Server Delivers Message".
-fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) {
+///
+/// Says whether this place in the log will be acknowledged.
+fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) -> bool {
     let Some(mut stanza) = record.stanza() else {
         tracing::error!(account = %ctx.account.jid, "an offline message cannot be read");
-        return;
+        return false;
     };
     if !record.is_live || ctx.now.unix.saturating_sub(id.millis) > LATE_MS {
         let delay = Element::new("delay", ns::DELAY)
@@ -290,21 +366,32 @@ fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) {
     }
     metrics::offline("delivered");
     let stanza = Arc::new(stanza);
-    let is_for_all = record.is_live && stanza.to.as_ref().is_some_and(Jid::is_bare);
-    if !is_for_all {
-        return ctx.deliver(receiver, stanza);
+    let entry = Entry {
+        stanza: stanza.clone(),
+        source: record.source.map(Source::from),
+        log: Some(id),
+        twins: None,
+    };
+    ctx.deliver_entry(receiver, entry, 0);
+    if record.is_live && stanza.to.as_ref().is_some_and(Jid::is_bare) {
+        // RFC 6121 §8.5.2.1.1, as if it had not queued up. That the log still has it is the
+        // receiver's affair alone.
+        let sessions: Vec<SessionId> = willing(ctx).map(|(session, _)| session.id).collect();
+        for session in sessions.into_iter().filter(|other| *other != receiver) {
+            let copy = Entry {
+                source: record.source.map(Source::from),
+                ..Entry::plain(stanza.clone())
+            };
+            ctx.deliver_entry(session, copy, 0);
+        }
     }
-    // RFC 6121 §8.5.2.1.1, as if it had not queued up.
-    let sessions: Vec<SessionId> = willing(ctx).map(|(session, _)| session.id).collect();
-    for session in sessions {
-        ctx.deliver(session, stanza.clone());
-    }
+    true
 }
 
 /// The session that is being given what waits.
 fn flushing(ctx: &Ctx<'_>) -> Option<SessionId> {
     let mut sessions = ctx.account.sessions.iter();
-    let found = sessions.find(|session| session.slots.offline);
+    let found = sessions.find(|session| session.slots.offline || session.outbox.logged() > 0);
     found.map(|session| session.id)
 }
 

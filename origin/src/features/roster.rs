@@ -77,6 +77,8 @@ pub(super) static FEATURE: Feature = Feature {
     ],
     tables: &[ROSTER],
     load: Some(load),
+    keep: Some(|slots| slots.roster.then(Bytes::new)),
+    restore: Some(|slots, _| slots.roster = true),
     ..Feature::EMPTY
 };
 
@@ -326,6 +328,7 @@ fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
 fn follow(ctx: &mut Ctx<'_>, session: SessionId) {
     if let Some(session) = ctx.account.session_mut(session) {
         session.slots.roster = true;
+        session.is_changed = true;
     }
 }
 

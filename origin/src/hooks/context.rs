@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use couplet_proto::link::frame::ToEdge;
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::link::frame::{Delivery, ToEdge};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::xmpp::error::StreamCondition;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 use rand::Rng;
@@ -12,10 +12,11 @@ use rand::rngs::StdRng;
 
 use super::pipeline::Pipeline;
 use super::{Ask, Asked, OnAnswer, Reply};
-use crate::auth::{PlainCheck, Throttle};
+use crate::auth::{PlainCheck, Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::Config;
-use crate::session::{Account, Session};
+use crate::session::outbox::Entry;
+use crate::session::{Account, At, Session};
 use crate::store::{Log, LogId, Table, Write};
 
 /// What every handler of a process shares.
@@ -31,6 +32,11 @@ pub struct Shared {
     pub throttle: Throttle,
     /// When the process started, in milliseconds since 1970 (XEP-0012 on the server).
     pub started_unix: u64,
+    /// Whether owners of slots and edges may die without each other: then what either would ask
+    /// for is kept.
+    pub is_clustered: bool,
+    /// Makes and checks the proofs of authentication.
+    pub tokens: Tokens,
 }
 
 /// What a handler asks the engine to do, in order.
@@ -41,16 +47,28 @@ pub enum Effect {
     /// A stanza for whomever its `to` names, and when it entered in monotonic milliseconds (0
     /// when it did not come from a client).
     Route(Arc<Stanza>, u64),
-    /// Something for an edge.
+    /// A stanza for a session of this account, and when it entered.
+    Deliver(SessionId, Entry, u64),
+    /// A session of this account now has its connection here; what it was delivered after this
+    /// number goes there once more, and the edge hears what of its stanzas is taken.
+    Reached(SessionId, EdgeId, ConnectionId, u64),
+    /// Stream management of a session of this account is on.
+    Enabled(SessionId),
+    /// Something else for an edge.
     ToEdge(EdgeId, ToEdge),
     /// A question; its answer runs the continuation on this account.
     Ask(Ask, Asked, OnAnswer),
     /// A password to compare: milliseconds of CPU, so it runs elsewhere.
     Verify(EdgeId, ConnectionId, PlainCheck),
+    /// What is routed from here on comes of the end of this session; or no longer.
+    Ending(Option<SessionId>),
     /// A session of this account has begun.
     Opened(SessionId),
-    /// A session of this account is gone for good.
-    Ended(SessionId),
+    /// This session of this account is gone for good.
+    Ended(Box<Session>),
+    /// A session of this account has lost its connection and is over at this time, in monotonic
+    /// milliseconds.
+    Sleeps(SessionId, u64),
     /// A session of this account changes its presence too fast: it is looked at every second.
     Paced(SessionId),
     /// An operator's request has taken effect.
@@ -67,6 +85,8 @@ pub struct Ctx<'a> {
     pub account: &'a mut Account,
     /// The session in whose name it runs, if any.
     session: Option<SessionId>,
+    /// What the stanza it handles comes from, if it was routed here.
+    pub(crate) source: Option<Source>,
     effects: &'a mut Vec<Effect>,
     rng: &'a mut StdRng,
 }
@@ -97,6 +117,7 @@ impl<'a> Ctx<'a> {
             shared,
             account,
             session,
+            source: None,
             effects,
             rng,
         }
@@ -171,20 +192,55 @@ impl<'a> Ctx<'a> {
 
     /// Sends a stanza to a session of this account.
     pub fn deliver(&mut self, session: SessionId, stanza: Arc<Stanza>) {
-        self.deliver_entered(session, stanza, 0);
+        self.deliver_entry(session, Entry::plain(stanza), 0);
     }
 
-    /// As [`Ctx::deliver`], for a stanza that entered at a known time.
-    pub fn deliver_entered(&mut self, session: SessionId, stanza: Arc<Stanza>, entered: u64) {
-        let Some(session) = self.account.session(session) else {
+    /// Sends the stanza under way to a session of this account, as it came.
+    pub fn pass(&mut self, session: SessionId, stanza: Arc<Stanza>) {
+        let entry = Entry {
+            source: self.source,
+            ..Entry::plain(stanza)
+        };
+        self.deliver_entry(session, entry, 0);
+    }
+
+    /// Sends the message under way, which entered at a known time, to sessions of this account.
+    pub fn deliver_message(&mut self, sessions: &[SessionId], stanza: &Arc<Stanza>, entered: u64) {
+        // One of them that ends without it need not worry while another has it.
+        let twins = (sessions.len() > 1).then(Default::default);
+        for session in sessions {
+            let entry = Entry {
+                stanza: stanza.clone(),
+                source: self.source,
+                log: None,
+                twins: twins.clone(),
+            };
+            self.deliver_entry(*session, entry, entered);
+        }
+    }
+
+    /// Sends a last stanza to a session of this account that ends now.
+    pub fn deliver_last(&mut self, session: SessionId, stanza: Arc<Stanza>) {
+        let at = self.account.session(session).map(Session::whereabouts);
+        let Some(At::Edge(edge, connection)) = at else {
             return;
         };
-        let deliver = ToEdge::Deliver {
-            connections: smallvec::smallvec![session.connection],
+        let delivery = Delivery {
+            connections: smallvec::smallvec![connection],
             stanza,
-            entered,
+            source: None,
+            log: None,
+            entered: 0,
         };
-        self.effects.push(Effect::ToEdge(session.edge, deliver));
+        self.effects
+            .push(Effect::ToEdge(edge, ToEdge::Deliver(delivery)));
+    }
+
+    /// Sends a stanza to a session of this account, with all that is known of it.
+    pub fn deliver_entry(&mut self, session: SessionId, entry: Entry, entered: u64) {
+        if self.account.session(session).is_some() {
+            self.effects.push(Effect::Deliver(session, entry, entered));
+        }
     }
 
     /// Pushes any effect: for the engine's own steps.
@@ -217,15 +273,16 @@ impl<'a> Ctx<'a> {
         condition: StreamCondition,
         text: Option<&'static str>,
     ) {
-        let Some(session) = self.account.session(session) else {
+        let at = self.account.session(session).map(Session::whereabouts);
+        let Some(At::Edge(edge, connection)) = at else {
             return;
         };
         let close = ToEdge::Close {
-            connection: session.connection,
+            connection,
             condition,
             text,
         };
-        self.effects.push(Effect::ToEdge(session.edge, close));
+        self.effects.push(Effect::ToEdge(edge, close));
     }
 
     /// Asks for something that is not in memory; `then` goes on with it.

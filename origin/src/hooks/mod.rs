@@ -26,6 +26,7 @@ pub use self::context::Ctx;
 use crate::auth::Credentials;
 use crate::config::Config;
 use crate::session::AccountSlots;
+pub use crate::session::{OnKeep, OnRestore};
 use crate::store::{Log, LogId, Snapshot, Table};
 
 /// What one extension does. A field left empty costs nothing at run time.
@@ -60,6 +61,12 @@ pub struct Feature {
     pub logs: &'static [Log],
     /// Fills its slot from what is stored, when the account is activated.
     pub load: Option<OnLoad>,
+    /// A client has acknowledged messages of a log that the feature delivered.
+    pub acknowledged: Option<OnAcknowledged>,
+    /// Writes down what a session must not forget when another origin goes on with it.
+    pub keep: Option<OnKeep>,
+    /// Reads it.
+    pub restore: Option<OnRestore>,
 }
 
 /// The document a feature implements.
@@ -140,6 +147,9 @@ pub type OnPresence = fn(&mut Ctx<'_>, &PresenceChange);
 pub type OnSession = fn(&mut Ctx<'_>);
 /// Fills the feature's slot.
 pub type OnLoad = fn(&Jid, &Snapshot, &mut AccountSlots) -> Result<(), String>;
+/// Hears up to which place of its log the client of `ctx.session()` has everything, and how many
+/// entries more that are.
+pub type OnAcknowledged = fn(&mut Ctx<'_>, LogId, u64);
 /// Goes on with what was asked for.
 pub type OnAnswer = fn(&mut Ctx<'_>, Answer, &Asked) -> Result<Reply, StanzaError>;
 
@@ -257,6 +267,9 @@ impl Feature {
         tables: &[],
         logs: &[],
         load: None,
+        acknowledged: None,
+        keep: None,
+        restore: None,
     };
 }
 

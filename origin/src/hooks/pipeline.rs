@@ -7,9 +7,10 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{
-    Feature, IqKey, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Side, Spec, Stage,
-    Target,
+    Feature, IqKey, OnAcknowledged, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Side,
+    Spec, Stage, Target,
 };
+use crate::session::Keepers;
 
 /// Who takes part where: one flat table for each hook point, in the order of stages.
 #[derive(Default)]
@@ -25,6 +26,10 @@ pub struct Pipeline {
     pub closed: Vec<OnSession>,
     /// Those who read their slot when an account is activated.
     pub load: Vec<OnLoad>,
+    /// Those who hear of acknowledged messages.
+    pub acknowledged: Vec<OnAcknowledged>,
+    /// Those who keep something for a session.
+    pub keepers: Keepers,
     /// Those who have a form for service discovery on the server.
     pub forms: Vec<OnForm>,
     host_features: Vec<&'static str>,
@@ -73,6 +78,12 @@ impl Pipeline {
             pipeline.opened.extend(feature.opened);
             pipeline.closed.extend(feature.closed);
             pipeline.load.extend(feature.load);
+            pipeline.acknowledged.extend(feature.acknowledged);
+            let named = |keep| (feature.name, keep);
+            pipeline.keepers.keep.extend(feature.keep.map(named));
+            let named = |restore| (feature.name, restore);
+            let restore = feature.restore.map(named);
+            pipeline.keepers.restore.extend(restore);
             pipeline.host_features.extend(feature.disco);
             pipeline.account_features.extend(feature.disco_account);
             pipeline.forms.extend(feature.form);

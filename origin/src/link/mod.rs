@@ -1,108 +1,167 @@
 //! Link: frames from and to edges.
 //!
 //! An attached edge gets an id. What it says enters the mailbox of the slot's shard; what the
-//! shards say to it goes through its [`Downlink`].
+//! shards say to it goes through its [`Lane`].
+//!
+//! - [`remote`]: the links to other processes, from first to last.
+//! - `service`: who may call, and the lanes that come of it.
+//! - `call`: this origin's lanes to the others.
+//! - `inbound`: what callers say becomes events of the shards.
+//! - `outbound`: what waits for one lane of an edge, and what is owed when the edge has it.
+//! - `answers`: what another origin that calls is told.
+//! - `node`: what every lane needs to know.
+//! - [`local`]: the link of an edge in the same process.
+
+pub(crate) mod remote;
+
+mod service;
+
+mod call;
+
+mod inbound;
+
+mod outbound;
+
+mod answers;
+
+mod node;
+
+mod local;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use couplet_proto::Jid;
-use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::frame::{Frame, ToEdge, ToOrigin};
-use couplet_proto::link::id::EdgeId;
-use couplet_proto::link::{Downlink, Refused, Uplink, Waiting};
-use couplet_proto::slot::{Seed, Slot};
-use tokio::sync::mpsc::error::TrySendError;
+use couplet_proto::link::frame::{Frame, ToEdge};
+use couplet_proto::link::id::{EdgeId, NodeId};
+use couplet_proto::slot::Slot;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 
-use crate::clock::Clock;
-use crate::shard::Event;
-use crate::shard::mailbox::Mailboxes;
+pub(crate) use self::local::{InProcess, Local};
+
+/// One shard's debts that are paid when an edge has what it was sent: see
+/// [`crate::shard::Event::Accepted`].
+#[derive(Debug, Default)]
+pub(crate) struct Owed {
+    /// Which shard.
+    pub(crate) shard: u16,
+    /// Its names for them.
+    pub(crate) debts: Vec<u64>,
+}
+
+/// The way to one edge; an edge in another process has several, each for a part of the slots.
+pub(crate) trait Lane: Send + Sync + 'static {
+    /// Whether frames of this slot go this way.
+    fn carries(&self, slot: Slot) -> bool;
+
+    /// Hands over frames in order, leaving `frames` empty. Never waits: a lane with too much in
+    /// it is cut.
+    ///
+    /// True when the edge has them already. Otherwise what is `owed` is the lane's now: it tells
+    /// the shard by `Accepted` when the edge has said so, or gives it back with `EdgeGone`.
+    fn send(&self, frames: &mut Vec<Frame<ToEdge>>, owed: &mut Owed) -> bool;
+
+    /// Tells the edge again who owns this slot, as far as this node knows: it thought otherwise.
+    fn moved(&self, slot: Slot);
+}
 
 /// The edges attached to this origin, by id.
 #[derive(Default)]
 pub(crate) struct Edges {
-    attached: RwLock<Vec<Arc<dyn Downlink>>>,
+    attached: RwLock<Attached>,
 }
 
-/// The link of an edge in the same process: nothing is encoded.
-pub(crate) struct InProcess {
-    edge: EdgeId,
-    seed: Seed,
-    epochs: Arc<[Option<Epoch>]>,
-    mailboxes: Mailboxes,
-    clock: Clock,
+#[derive(Default)]
+struct Attached {
+    next: u32,
+    lanes: HashMap<EdgeId, Arc<dyn Lane>, FixedState>,
+    /// For operators.
+    names: HashMap<EdgeId, NodeId, FixedState>,
 }
 
 // === impl Edges ===
 
 impl Edges {
-    /// Gives an edge its id.
-    pub(crate) fn attach(&self, edge: Arc<dyn Downlink>) -> EdgeId {
+    /// Gives a lane its id.
+    pub(crate) fn attach(&self, lane: Arc<dyn Lane>) -> EdgeId {
         let mut attached = self
             .attached
             .write()
             .unwrap_or_else(PoisonError::into_inner);
-        let id = u32::try_from(attached.len()).expect("edges are few");
-        attached.push(edge);
-        EdgeId(id)
+        let id = EdgeId(attached.next);
+        attached.next += 1;
+        attached.lanes.insert(id, lane);
+        id
     }
 
-    /// Hands frames to an edge.
-    pub(crate) fn send(&self, edge: EdgeId, frames: &mut Vec<Frame<ToEdge>>) {
-        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
-        let known = attached.get(edge.0 as usize).cloned();
+    /// Notes which edge a lane belongs to, for operators.
+    pub(crate) fn note(&self, id: EdgeId, name: NodeId) {
+        let mut attached = self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        // It may have ended already.
+        if attached.lanes.contains_key(&id) {
+            attached.names.insert(id, name);
+        }
+    }
+
+    /// Forgets a lane that has ended.
+    pub(crate) fn remove(&self, id: EdgeId) {
+        let mut attached = self
+            .attached
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        let lane = attached.lanes.remove(&id);
+        attached.names.remove(&id);
         drop(attached);
-        if let Some(edge) = known {
-            edge.send(frames);
+        drop(lane);
+    }
+
+    /// The lanes that carry a slot: one for each edge.
+    pub(crate) fn of(&self, slot: Slot) -> Vec<EdgeId> {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes = attached.lanes.iter();
+        let mut lanes: Vec<EdgeId> = lanes
+            .filter(|(_, lane)| lane.carries(slot))
+            .map(|(id, _)| *id)
+            .collect();
+        lanes.sort_unstable();
+        lanes
+    }
+
+    /// Tells an edge again who owns a slot; see [`Lane::moved`].
+    pub(crate) fn moved(&self, edge: EdgeId, slot: Slot) {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let known = attached.lanes.get(&edge).cloned();
+        drop(attached);
+        if let Some(lane) = known {
+            lane.moved(slot);
         }
     }
-}
 
-// === impl InProcess ===
+    /// The name of an edge, if it is still attached.
+    pub(crate) fn name(&self, edge: EdgeId) -> Option<String> {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        attached.names.get(&edge).map(ToString::to_string)
+    }
 
-impl InProcess {
-    pub(crate) fn new(
+    /// Hands frames to a lane; see [`Lane::send`]. To one that is gone they are lost, and what is
+    /// owed stays with the caller: false, with `owed` as it was.
+    pub(crate) fn send(
+        &self,
         edge: EdgeId,
-        seed: Seed,
-        epochs: Arc<[Option<Epoch>]>,
-        mailboxes: Mailboxes,
-        clock: Clock,
-    ) -> Self {
-        Self {
-            edge,
-            seed,
-            epochs,
-            mailboxes,
-            clock,
+        frames: &mut Vec<Frame<ToEdge>>,
+        owed: &mut Owed,
+    ) -> bool {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let known = attached.lanes.get(&edge).cloned();
+        drop(attached);
+        match known {
+            Some(lane) => lane.send(frames, owed),
+            None => false,
         }
-    }
-}
-
-impl Uplink for InProcess {
-    fn slot_of(&self, account: &Jid) -> Slot {
-        Slot::of(self.seed, account)
-    }
-
-    fn try_send(&self, slot: Slot, body: ToOrigin) -> Result<(), Refused> {
-        let Some(epoch) = self.epochs.get(slot.index()).copied().flatten() else {
-            return Err(Refused::Gone(body));
-        };
-        let event = Event::FromEdge(self.edge, Frame { slot, epoch, body });
-        let taken_back = |event| match event {
-            Event::FromEdge(_, frame) => frame.body,
-            _ => unreachable!("it is the event that was sent"),
-        };
-        match self.mailboxes.of_slot(slot).outer.try_send(event) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(event)) => Err(Refused::Full(taken_back(event))),
-            Err(TrySendError::Closed(event)) => Err(Refused::Gone(taken_back(event))),
-        }
-    }
-
-    fn room(&self, slot: Slot) -> Waiting<'_> {
-        Box::pin(self.mailboxes.of_slot(slot).room())
-    }
-
-    fn now_ms(&self) -> Option<u64> {
-        Some(self.clock.now().mono)
     }
 }

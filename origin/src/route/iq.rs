@@ -45,7 +45,7 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
             return;
         };
         match ctx.account.session_of(to) {
-            Some(session) => ctx.deliver(session, stanza),
+            Some(session) => ctx.pass(session, stanza),
             // RFC 6121 §8.5.3.2.3.
             None => bounce::bounce(ctx, &stanza, Condition::ServiceUnavailable),
         }

@@ -64,9 +64,7 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
     }
     match choose(ctx, &message.stanza) {
         Choice::Sessions(sessions) => {
-            for session in sessions {
-                ctx.deliver_entered(session, message.stanza.clone(), entered);
-            }
+            ctx.deliver_message(&sessions, &message.stanza, entered);
             let _ = walk(ctx, &mut message, Side::Received, &[Stage::Copy]);
         }
         Choice::Nobody => match walk(ctx, &mut message, Side::Received, &[Stage::Absent]) {

@@ -13,6 +13,8 @@ pub mod message;
 
 pub mod presence;
 
+pub mod resumption;
+
 pub mod subscription;
 
 use std::sync::Arc;

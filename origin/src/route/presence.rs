@@ -60,11 +60,20 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
         }
         _ if to.is_full() => {
             if let Some(session) = ctx.account.session_of(to) {
-                ctx.deliver(session, stanza);
+                ctx.pass(session, stanza);
             }
         }
         // An error too: a request that could not be routed comes back to the bare address.
         _ => deliver_to_available(ctx, &stanza),
+    }
+}
+
+/// A session that is available says so again.
+pub fn show_again(ctx: &mut Ctx<'_>, id: SessionId) {
+    let session = ctx.account.session(id);
+    let presence = session.and_then(|session| session.presence.as_ref());
+    if let Some(stanza) = presence.map(|presence| presence.stanza.clone()) {
+        broadcast(ctx, &stanza);
     }
 }
 
@@ -117,14 +126,14 @@ pub fn hide_all(ctx: &mut Ctx<'_>, contact: &Jid) {
 
 /// Delivers to every available session: one shared stanza.
 pub fn deliver_to_available(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
-    let sessions: Vec<SessionId> = ctx
-        .account
-        .available()
-        .map(|(session, _)| session.id)
-        .collect();
-    for session in sessions {
-        ctx.deliver(session, stanza.clone());
+    for session in available_sessions(ctx) {
+        ctx.pass(session, stanza.clone());
     }
+}
+
+fn available_sessions(ctx: &Ctx<'_>) -> Vec<SessionId> {
+    let available = ctx.account.available();
+    available.map(|(session, _)| session.id).collect()
 }
 
 /// Broadcasts a presence, or keeps it while the session changes its presence too fast: then only
@@ -162,6 +171,7 @@ fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, priority: i8) {
     };
     let since = session.presence.as_ref().map(|presence| presence.since);
     let was_available = since.is_some();
+    session.is_changed = true;
     session.presence = Some(Available {
         stanza: stanza.clone(),
         priority,
@@ -193,6 +203,7 @@ fn leave(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
     let Some(session) = ctx.session() else {
         return;
     };
+    session.is_changed = true;
     let was_available = session.presence.take().is_some();
     let mut directed: Vec<Jid> = std::mem::take(&mut session.directed).into_iter().collect();
     // The same events give the same outputs: not in the order of a hash table.
@@ -226,6 +237,7 @@ fn directed(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
         true => session.directed.insert(to),
         false => session.directed.remove(&to),
     };
+    session.is_changed = true;
     ctx.effect(Effect::Route(stanza, 0));
 }
 

@@ -3,10 +3,31 @@
 //! An [`Account`] is in memory while it has sessions or something happens to it. A [`Session`] is
 //! a bound resource; the connection it points at is the edge's.
 //!
+//! ```text
+//! bind ──▶ At::Edge ── connection lost ──▶ At::Nowhere ── not back in time ──▶ gone
+//!              ▲                               │ what it is sent is stored
+//!              └────── resumed, attached ──────┘
+//! ```
+//!
+//! - [`outbox`]: what a session was delivered and its client has not acknowledged.
+//! - [`sleeping`]: those without a connection, from the store.
+//! - [`record`]: a session as its edge or the store keeps it.
+//! - [`marks`]: what an account has had last of whom, so that a replay applies once.
+//! - [`resource`]: names, conflicts, limits.
+//!
 //! **Invariant:** a session belongs to exactly one account, an account to exactly one shard.
 
 pub mod resource;
 
+pub(crate) mod sleeping;
+
+pub(crate) mod record;
+
+pub mod outbox;
+
+pub mod marks;
+
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
@@ -15,6 +36,7 @@ use foldhash::fast::FixedState;
 use hashbrown::HashSet;
 use smallvec::SmallVec;
 
+pub use self::record::{Keepers, OnKeep, OnRestore};
 use crate::auth::Credentials;
 use crate::clock::Now;
 pub use crate::features::{AccountSlots, SessionSlots};
@@ -32,6 +54,13 @@ pub struct Account {
     pub slots: AccountSlots,
     /// The bound resources, in the order they were bound.
     pub sessions: SmallVec<[Box<Session>; 1]>,
+    /// What it has had last of whom; nothing where nothing is ever sent again.
+    pub(crate) marks: marks::Marks,
+    /// Which rows are stored for its sessions without a connection: the session's own, and those
+    /// of the stanzas that wait, by number.
+    pub(crate) asleep: Vec<(SessionId, Option<u64>)>,
+    /// The sessions that ended of late and could have been resumed.
+    pub(crate) epitaphs: Epitaphs,
     /// When something last happened to it, in monotonic milliseconds: an idle one is dropped.
     pub touched: u64,
     last_log_id: LogId,
@@ -44,23 +73,61 @@ pub struct Session {
     pub id: SessionId,
     /// The full address.
     pub jid: Jid,
-    /// The edge that holds its socket.
-    pub edge: EdgeId,
-    /// The socket there.
-    pub connection: ConnectionId,
+    /// Where its connection is, for what is released now.
+    pub at: At,
+    /// Where it will be once all that comes before has been released.
+    pub due: Option<(EdgeId, ConnectionId)>,
     /// The presence it last broadcast; `None` while it is unavailable.
     pub presence: Option<Available>,
     /// How fast it may change its presence.
     pub pace: Pace,
     /// To whom it has sent available presence directly, beyond its broadcast (RFC 6121 §4.6).
     pub directed: HashSet<Jid, FixedState>,
-    /// When it was bound, in monotonic milliseconds.
+    /// When it was bound, in milliseconds since 1970: of two sessions with one resource the newer
+    /// stays.
     pub bound: u64,
-    /// The number of its last stanza that has taken effect.
+    /// Which of its stanzas have taken effect.
     pub progress: Progress,
+    /// What it was delivered and its client has not acknowledged.
+    pub outbox: outbox::Outbox,
+    /// Stream management (XEP-0198), while it is on.
+    pub managed: Option<Box<Managed>>,
+    /// Whether what its edge keeps of it is out of date.
+    pub is_changed: bool,
     /// What the features keep for the session.
     pub slots: SessionSlots,
 }
+
+/// Where a session's connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// On this edge.
+    Edge(EdgeId, ConnectionId),
+    /// Nowhere: the client, or the edge, has so long to come back; in monotonic milliseconds.
+    Nowhere(u64),
+}
+
+/// Stream management of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Managed {
+    /// What the client resumes by. A secret.
+    pub id: Box<str>,
+    /// How many seconds the session is kept without a connection; 0 when it cannot be resumed.
+    pub resume_secs: u32,
+    /// How many stanzas the client had sent when it enabled it.
+    pub enabled: u64,
+    /// How many stanzas it had been delivered then.
+    pub delivered: u64,
+    /// How often it was resumed: an older connection has no claim any more.
+    pub generation: u64,
+}
+
+/// How much had arrived of sessions that are over: their clients may still ask (XEP-0198 §5).
+#[derive(Debug, Clone, Default)]
+pub struct Epitaphs(VecDeque<(Box<str>, u32)>);
+
+/// Sessions of one account that are remembered after their end.
+const EPITAPHS_MAX: usize = 8;
 
 /// The presence of an available session.
 #[derive(Debug, Clone)]
@@ -93,8 +160,10 @@ const PRESENCE_BURST: u32 = 20;
 pub struct Progress {
     /// Everything up to this number has taken effect.
     taken: u64,
-    /// What waits after it: number, effects still to come.
-    waiting: std::collections::VecDeque<(u64, u32)>,
+    /// The highest number handled.
+    handled: u64,
+    /// What waits after `taken`: number, whether it has taken effect.
+    waiting: VecDeque<(u64, bool)>,
 }
 
 // === impl Account ===
@@ -107,6 +176,9 @@ impl Account {
             credentials: None,
             slots: AccountSlots::default(),
             sessions: SmallVec::new(),
+            marks: marks::Marks::default(),
+            asleep: Vec::new(),
+            epitaphs: Epitaphs::default(),
             touched: 0,
             last_log_id: LogId::default(),
         }
@@ -171,9 +243,66 @@ impl Account {
 // === impl Session ===
 
 impl Session {
+    /// A session without a connection whose client has said nothing.
+    pub fn new(id: SessionId, jid: Jid, bound: u64) -> Self {
+        Self {
+            id,
+            jid,
+            at: At::Nowhere(0),
+            due: None,
+            presence: None,
+            pace: Pace::default(),
+            directed: Default::default(),
+            bound,
+            progress: Progress::default(),
+            outbox: outbox::Outbox::default(),
+            managed: None,
+            is_changed: false,
+            slots: SessionSlots::default(),
+        }
+    }
+
+    /// Where its connection is, for who speaks of it now.
+    pub fn whereabouts(&self) -> At {
+        match self.due {
+            Some((edge, connection)) => At::Edge(edge, connection),
+            None => self.at,
+        }
+    }
+
+    /// Whether it has no connection.
+    pub fn is_away(&self) -> bool {
+        matches!(self.at, At::Nowhere(_))
+    }
+
+    /// How often it was resumed.
+    pub fn generation(&self) -> u64 {
+        self.managed
+            .as_ref()
+            .map_or(0, |managed| managed.generation)
+    }
+
     /// Whether it is available.
     pub fn is_available(&self) -> bool {
         self.presence.is_some()
+    }
+}
+
+// === impl Epitaphs ===
+
+impl Epitaphs {
+    /// A session of this id has ended with so many stanzas taken.
+    pub fn add(&mut self, id: Box<str>, h: u32) {
+        if self.0.len() >= EPITAPHS_MAX {
+            self.0.pop_front();
+        }
+        self.0.push_back((id, h));
+    }
+
+    /// How many stanzas of a session that is over were taken.
+    pub fn get(&self, id: &str) -> Option<u32> {
+        let mut known = self.0.iter();
+        known.find(|(known, _)| **known == *id).map(|(_, h)| *h)
     }
 }
 
@@ -195,29 +324,31 @@ impl Pace {
 // === impl Progress ===
 
 impl Progress {
-    /// A stanza has been handled; `effects` of it are still to be confirmed by other shards.
-    /// Says whether [`Progress::taken`] has changed.
-    pub fn handled(&mut self, number: u64, effects: u32) -> bool {
-        self.waiting.push_back((number, effects));
-        self.advance()
+    /// Whether a stanza of this number has been here before.
+    pub fn has(&self, number: u64) -> bool {
+        number <= self.handled
     }
 
-    /// One effect of this stanza is confirmed. Says whether [`Progress::taken`] has changed.
-    pub fn settled(&mut self, number: u64) -> bool {
-        let found = self.waiting.iter_mut().find(|(known, _)| *known == number);
-        if let Some((_, effects)) = found {
-            *effects = effects.saturating_sub(1);
+    /// A stanza has been handled, and may have taken effect with that. Says whether
+    /// [`Progress::taken`] has changed.
+    pub fn handled(&mut self, number: u64, is_done: bool) -> bool {
+        self.handled = self.handled.max(number);
+        if is_done && self.waiting.is_empty() {
+            let before = self.taken;
+            self.taken = before.max(number);
+            return self.taken > before;
         }
+        self.waiting.push_back((number, is_done));
         self.advance()
     }
 
-    /// This stanza has failed: none of its effects will be confirmed any more.
+    /// This stanza has taken effect, or has failed. Says whether [`Progress::taken`] has changed.
     pub fn finished(&mut self, number: u64) -> bool {
-        let found = self.waiting.iter_mut().find(|(known, _)| *known == number);
-        match found {
-            Some((_, effects)) => *effects = 0,
+        match self.waiting.iter_mut().find(|(known, _)| *known == number) {
+            Some((_, is_done)) => *is_done = true,
             // It failed before it was handled.
-            None => self.waiting.push_back((number, 0)),
+            None if number > self.handled => return self.handled(number, true),
+            None => {}
         }
         self.advance()
     }
@@ -227,9 +358,18 @@ impl Progress {
         self.taken
     }
 
+    /// Goes on after this number: what came after it is sent again.
+    pub fn restore(&mut self, taken: u64) {
+        *self = Self {
+            taken,
+            handled: taken,
+            waiting: VecDeque::new(),
+        };
+    }
+
     fn advance(&mut self) -> bool {
         let before = self.taken;
-        while let Some((number, 0)) = self.waiting.front() {
+        while let Some((number, true)) = self.waiting.front() {
             self.taken = self.taken.max(*number);
             self.waiting.pop_front();
         }
@@ -244,15 +384,20 @@ mod tests {
     #[test]
     fn progress_is_told_in_order() {
         let mut progress = Progress::default();
-        assert!(!progress.handled(1, 1));
-        assert!(!progress.handled(2, 0));
-        assert!(progress.settled(1));
-        assert_eq!(progress.taken(), 2);
-        assert!(!progress.handled(3, 2));
-        assert!(!progress.settled(3));
-        assert!(!progress.settled(9));
-        assert!(progress.settled(3));
+        assert!(progress.handled(1, true));
+        assert!(!progress.handled(2, false));
+        assert!(!progress.handled(3, true));
+        assert!(!progress.handled(4, false));
+        assert!(progress.has(4) && !progress.has(5));
+        assert!(progress.finished(2));
         assert_eq!(progress.taken(), 3);
+        assert!(!progress.finished(2));
+        assert!(progress.finished(4));
+        // One that failed unhandled.
+        assert!(progress.finished(5) && progress.has(5));
+        assert_eq!(progress.taken(), 5);
+        progress.restore(3);
+        assert!(progress.has(3) && !progress.has(4));
     }
 
     #[test]
@@ -279,6 +424,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 320, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 416, "{}", size_of::<Session>());
     }
 }

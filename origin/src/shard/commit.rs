@@ -4,34 +4,34 @@
 //! store makes larger groups instead of a longer queue.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
+use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::frame::{Frame, ToEdge};
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::frame::ToEdge;
 use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::Condition;
-use couplet_proto::{Jid, Stanza};
 
-use super::event::{Receipt, Routed};
+use super::debts::{Creditor, DebtId};
+use super::event::Work;
 use super::output::Output;
 use super::residents::{Place, Resident};
-use super::state::{Settled, Shard};
+use super::state::Shard;
 use super::work::Cause;
-use crate::hooks::context::Effect;
 use crate::metrics;
-use crate::route::bounce;
+use crate::session::{At, record};
 use crate::store::{self, Batch, Write};
 
 /// What one handler sent, waiting for a commit.
 #[derive(Debug)]
 pub(super) struct Held {
     /// The commit it waits for.
-    ticket: u64,
-    outputs: Vec<Output>,
+    pub(super) ticket: u64,
+    pub(super) outputs: Vec<Output>,
     /// Who hears of it instead when that commit fails. `None`: it wrote nothing itself and only
     /// keeps its place behind something that did.
-    cause: Option<Cause>,
+    pub(super) cause: Option<Cause>,
+    /// What is given up then.
+    debt: Option<DebtId>,
 }
 
 /// The commit in flight and the one that gathers.
@@ -45,19 +45,45 @@ pub(super) struct Commits {
 struct Group {
     ticket: u64,
     batches: Vec<Batch>,
+    /// Of which slots they are, once it is in flight.
+    slots: Vec<Slot>,
     places: Vec<Place>,
+    /// Paid when all of it is stored; part of the next group when not: what they wait for is
+    /// written again.
+    debts: Vec<DebtId>,
+}
+
+// === impl Held ===
+
+impl Held {
+    pub(super) fn new(ticket: u64, cause: Option<Cause>, debt: Option<DebtId>) -> Self {
+        Self {
+            ticket,
+            outputs: Vec::new(),
+            cause,
+            debt,
+        }
+    }
 }
 
 // === impl Commits ===
 
 impl Commits {
-    fn add(&mut self, slot: Slot, epoch: Epoch, place: Place, owner: Jid, write: Write) {
-        let batch = match self
+    /// Adds a write to the group that gathers. Its ticket.
+    pub(super) fn add(
+        &mut self,
+        slot: Slot,
+        epoch: Epoch,
+        place: Place,
+        owner: Jid,
+        write: Write,
+    ) -> u64 {
+        let known = self
             .next
             .batches
             .iter()
-            .position(|batch| batch.slot == slot)
-        {
+            .position(|batch| batch.slot == slot && batch.epoch == epoch);
+        let batch = match known {
             Some(known) => &mut self.next.batches[known],
             None => self.next.batches.push_mut(Batch {
                 slot,
@@ -69,11 +95,30 @@ impl Commits {
         if self.next.places.last() != Some(&place) {
             self.next.places.push(place);
         }
+        self.next.ticket
+    }
+
+    /// Something is paid when the group that gathers is stored.
+    pub(super) fn owe(&mut self, debt: Option<DebtId>) {
+        self.next.debts.extend(debt);
     }
 
     /// Whether something is written and not yet durable.
     fn is_pending(&self) -> bool {
         self.in_flight.is_some() || !self.next.batches.is_empty()
+    }
+
+    /// Whether something of a slot is.
+    pub(super) fn concerns(&self, slot: Slot) -> bool {
+        let in_flight = self.in_flight.as_ref();
+        let mut gathering = self.next.batches.iter();
+        in_flight.is_some_and(|group| group.slots.contains(&slot))
+            || gathering.any(|batch| batch.slot == slot)
+    }
+
+    /// A slot is another's: what gathers for it is not written.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.next.batches.retain(|batch| batch.slot != slot);
     }
 
     /// Starts the next commit unless one is in flight.
@@ -88,251 +133,173 @@ impl Commits {
         };
         let mut group = std::mem::replace(&mut self.next, next);
         let batches = std::mem::take(&mut group.batches);
+        group.slots = batches.iter().map(|batch| batch.slot).collect();
         self.in_flight = Some(group);
         Some(batches)
+    }
+
+    /// Debts that wait for nothing: no commit is under way or gathers.
+    fn idle_debts(&mut self) -> Vec<DebtId> {
+        match self.is_pending() {
+            true => Vec::new(),
+            false => std::mem::take(&mut self.next.debts),
+        }
     }
 }
 
 impl Shard {
-    /// Turns what a handler pushed into outputs, held where they must wait.
-    pub(super) fn conclude(&mut self, place: Place, resident: &mut Resident, cause: &Cause) {
-        let mut effects = std::mem::take(&mut self.effects);
-        let (receipt, mut owed) = match cause {
-            Cause::Client(session, number, _) => (Some(self.receipt(*session, *number)), None),
-            Cause::Routed(_, receipt) | Cause::Request(_, receipt) => (None, *receipt),
-            _ => (None, None),
-        };
-        let mut routes = 0;
-        let mut has_written = false;
-        for effect in effects.drain(..) {
-            let output = match effect {
-                Effect::Write(write) => {
-                    self.wrote(place, resident, cause, write, has_written);
-                    has_written = true;
-                    continue;
-                }
-                Effect::Route(stanza, entered) => match self.destination(stanza) {
-                    Some(stanza) => {
-                        routes += u32::from(receipt.is_some());
-                        self.route_output(stanza, entered, receipt)
-                    }
-                    None => continue,
-                },
-                Effect::ToEdge(edge, body) => match self.frame(resident.slot, body) {
-                    Some(frame) => Output::ToEdge(edge, frame),
-                    None => continue,
-                },
-                Effect::Ask(ask, asked, then) => {
-                    // A request has taken effect when it is answered: until then it costs its
-                    // sender credit, or questions would pile up.
-                    let waits = match asked.request.is_some() {
-                        true => receipt.or_else(|| owed.take()),
-                        false => None,
-                    };
-                    routes += u32::from(waits.is_some() && waits == receipt);
-                    let jid = resident.account.jid.clone();
-                    Output::Ask(resident.slot, jid, ask, asked, then, waits)
-                }
-                Effect::Verify(edge, connection, check) => {
-                    Output::Verify(resident.account.jid.clone(), edge, connection, check)
-                }
-                Effect::Opened(session) => {
-                    self.sessions.insert(session, place);
-                    continue;
-                }
-                Effect::Ended(session) => {
-                    self.sessions.remove(&session);
-                    continue;
-                }
-                Effect::Paced(session) => {
-                    self.paced.push(session);
-                    continue;
-                }
-                Effect::Reply(answering) => Output::Reply(answering),
-            };
-            self.hold_or_emit(resident, output, has_written);
-        }
-        self.effects = effects;
-        if let Some(receipt) = owed {
-            self.hold_or_emit(resident, Output::Settle(receipt), has_written);
-        }
-        if let Some(receipt) = receipt {
-            self.account_for(resident, receipt, routes, has_written);
-        }
-    }
-
-    /// Notes what has still to happen before a client's stanza has taken effect: so many routes
-    /// and answers, and what is held.
-    fn account_for(
-        &mut self,
-        resident: &mut Resident,
-        receipt: Receipt,
-        routes: u32,
-        has_written: bool,
-    ) {
-        let waits = u32::from(!resident.held.is_empty());
-        if waits > 0 {
-            self.hold_or_emit(resident, Output::Settle(receipt), has_written);
-        }
-        let session = resident.account.session_mut(receipt.session);
-        let progress = session.map(|known| &mut known.progress);
-        if progress.is_some_and(|progress| progress.handled(receipt.number, routes + waits)) {
-            self.progressed.push(receipt.session);
-        }
-    }
-
-    /// A handler writes: what it sends from here on waits for the commit that gathers now.
-    fn wrote(
-        &mut self,
-        place: Place,
-        resident: &mut Resident,
-        cause: &Cause,
-        write: Write,
-        has_written: bool,
-    ) {
-        let Some(epoch) = self.epoch_of(resident.slot) else {
-            return;
-        };
-        let ticket = self.commits.next.ticket;
-        let owner = resident.account.jid.clone();
-        self.commits.add(resident.slot, epoch, place, owner, write);
-        if !has_written {
-            resident.held.push_back(Held {
-                ticket,
-                outputs: Vec::new(),
-                cause: Some(cause.clone()),
-            });
-        }
-    }
-
-    fn hold_or_emit(&mut self, resident: &mut Resident, output: Output, has_written: bool) {
-        match resident.held.back_mut() {
-            None => self.emit(output),
-            Some(held) if has_written || held.cause.is_none() => held.outputs.push(output),
-            // This handler wrote nothing: it keeps its place behind one that did, but not its
-            // fate.
-            Some(held) => {
-                let follower = Held {
-                    ticket: held.ticket,
-                    outputs: vec![output],
-                    cause: None,
-                };
-                resident.held.push_back(follower);
-            }
-        }
-    }
-
-    /// Releases an output: within the shard, or to whoever carries it out.
-    pub(super) fn emit(&mut self, output: Output) {
-        match output {
-            Output::Route(slot, routed) if self.runs(slot) => self.local.push_back(routed),
-            Output::Settle(receipt) if receipt.shard == self.id => {
-                let settled = Settled::one((receipt.session, receipt.number));
-                self.settled.push(settled);
-            }
-            Output::Finish(receipt) => self.settled.push(Settled {
-                session: receipt.session,
-                number: receipt.number,
-                is_final: true,
-            }),
-            other => self.outputs.push(other),
-        }
-    }
-
-    /// Tells sessions of this shard what has taken effect.
-    pub(super) fn settle(&mut self) {
-        while let Some(settled) = self.settled.pop() {
-            let session = settled.session;
-            let place = self.sessions.get(&session).copied();
-            let Some(resident) = place.and_then(|place| self.residents.get_mut(place)) else {
-                continue;
-            };
-            let Some(known) = resident.account.session_mut(session) else {
-                continue;
-            };
-            let has_advanced = match settled.is_final {
-                false => known.progress.settled(settled.number),
-                true => known.progress.finished(settled.number),
-            };
-            if has_advanced {
-                self.progressed.push(session);
-            }
-        }
-    }
-
     /// The commit in flight has ended: releases what waited for it.
-    pub(super) fn committed(&mut self, result: &Result<(), store::Error>) {
+    pub(super) fn committed(&mut self, failed: &[(Slot, store::Error)]) {
         let Some(group) = self.commits.in_flight.take() else {
             return;
         };
-        if let Err(error) = result {
+        for (slot, error) in failed {
             metrics::failed_commit();
-            tracing::error!(%error, accounts = group.places.len(), "commit failed");
-            if let store::Error::Fenced { slot } = error {
+            tracing::error!(%slot, %error, "commit failed");
+            if matches!(error, store::Error::Fenced { .. }) {
                 self.outputs.push(Output::Fenced(*slot));
+                self.lose(*slot);
             }
+            self.leave_later(*slot);
         }
+        let is_lost = |slot: Slot| failed.iter().any(|(known, _)| *known == slot);
         for place in group.places {
             let Some(mut resident) = self.residents.take(place) else {
                 continue;
             };
-            match result {
-                Ok(()) => {
-                    self.release(&mut resident, group.ticket);
+            match is_lost(resident.slot) {
+                false => {
+                    self.release(place, &mut resident, group.ticket);
                     self.leave_if_idle(place, &mut resident);
                 }
-                Err(_) => self.revoke(&mut resident),
+                true => self.revoke(place, &mut resident),
             }
             self.read_if_due(&mut resident);
             self.residents.put(place, resident);
         }
+        match failed.is_empty() {
+            true => group
+                .debts
+                .into_iter()
+                .for_each(|debt| self.emit(Output::Pay(debt))),
+            false => self.commits.next.debts.extend(group.debts),
+        }
+        self.leave_if_done();
     }
 
-    fn release(&mut self, resident: &mut Resident, ticket: u64) {
+    fn release(&mut self, place: Place, resident: &mut Resident, ticket: u64) {
         while resident
             .held
             .front()
             .is_some_and(|held| held.ticket <= ticket)
         {
             let held = resident.held.pop_front().map(|held| held.outputs);
-            held.into_iter()
-                .flatten()
-                .for_each(|output| self.emit(output));
+            for output in held.into_iter().flatten() {
+                self.emit_for(place, resident, output);
+            }
         }
     }
 
     /// A commit failed: everyone whose write is lost hears of it, what only waited goes out, and
     /// the account is read again, because memory is ahead of the store.
-    fn revoke(&mut self, resident: &mut Resident) {
+    fn revoke(&mut self, place: Place, resident: &mut Resident) {
         let held: VecDeque<Held> = std::mem::take(&mut resident.held);
         for held in held {
-            let Held { outputs, cause, .. } = held;
+            let Held {
+                mut outputs,
+                cause,
+                debt,
+                ..
+            } = held;
             let failed = cause.is_some();
+            if failed {
+                self.undo(place, resident, cause.as_ref(), &mut outputs);
+            }
             if let Some(cause) = cause {
                 let told = cause.failure(resident, self, Condition::ResourceConstraint);
-                told.into_iter().for_each(|output| self.emit(output));
+                for output in told {
+                    self.release_plain(resident.slot, output);
+                }
+            }
+            match debt.and_then(|debt| self.debts.close(debt)) {
+                // The session is in memory: its edge keeps it too until it is stored.
+                Some(creditor @ Creditor::Departure(..)) => {
+                    let debt = self.debts.open(resident.slot, creditor);
+                    self.commits.owe(Some(debt));
+                }
+                Some(creditor) => self.tell(creditor),
+                None => {}
             }
             // A session that has ended stays so: its client must not go on talking to nobody.
-            let mut outputs = outputs;
-            outputs.retain(|output| !failed || output.ends_stream());
-            outputs.into_iter().for_each(|output| self.emit(output));
+            outputs.retain(|output| !failed || output.outlives_failure());
+            for output in outputs {
+                self.emit_for(place, resident, output);
+            }
         }
         let owner = &resident.account.jid;
         for batch in &mut self.commits.next.batches {
             batch.writes.retain(|(known, _)| known != owner);
         }
-        self.commits
-            .next
-            .batches
-            .retain(|batch| !batch.writes.is_empty());
+        let next = &mut self.commits.next;
+        next.batches.retain(|batch| !batch.writes.is_empty());
+        // What waits for them is in memory, and must be in the store.
+        let away = resident
+            .account
+            .sessions
+            .iter()
+            .filter(|known| known.is_away());
+        self.unstored.extend(away.map(|session| session.id));
         if !resident.is_loading {
             self.reload(resident);
         }
     }
 
+    /// What a handler has done to sessions is not stored: one that began has not, and one that
+    /// ended is there until it can end.
+    fn undo(
+        &mut self,
+        place: Place,
+        resident: &mut Resident,
+        cause: Option<&Cause>,
+        outputs: &mut Vec<Output>,
+    ) {
+        if let Some(Cause::Binding(edge, connection)) = cause {
+            let begun = At::Edge(*edge, *connection);
+            let sessions = &mut self.sessions;
+            resident.account.sessions.retain(|known| {
+                let is_kept = known.at != begun;
+                if !is_kept {
+                    sessions.remove(&known.id);
+                }
+                is_kept
+            });
+        }
+        let ended = outputs.extract_if(.., |output| matches!(output, Output::Ended(_)));
+        for output in ended.collect::<Vec<_>>() {
+            let Output::Ended(mut session) = output else {
+                continue;
+            };
+            session.at = At::Nowhere(0);
+            self.sessions.insert(session.id, place);
+            self.asleep.insert((0, session.id));
+            resident.account.sessions.push(session);
+        }
+    }
+
     /// Ends a round: starts a commit if there is something to write, and tells edges how far
-    /// their sessions' stanzas have taken effect, once for each session.
+    /// their sessions' stanzas have taken effect and what to keep, once for each session.
     pub fn flush(&mut self) {
+        for session in std::mem::take(&mut self.kept) {
+            if let Some(place) = self.sessions.get(&session).copied() {
+                self.run_at(place, Work::Kept(session), self.now);
+            }
+        }
+        if self.unstored.is_empty() {
+            for debt in self.commits.idle_debts() {
+                self.emit(Output::Pay(debt));
+            }
+            self.settle();
+        }
         if let Some(batches) = self.commits.start() {
             self.outputs.push(Output::Commit(batches));
         }
@@ -340,74 +307,60 @@ impl Shard {
         progressed.sort_unstable();
         progressed.dedup();
         for session in progressed.drain(..) {
-            let place = self.sessions.get(&session).copied();
-            let Some(resident) = place.and_then(|place| self.residents.get_mut(place)) else {
-                continue;
-            };
-            let slot = resident.slot;
-            let Some(known) = resident.account.session(session) else {
-                continue;
-            };
-            let edge = known.edge;
-            let taken = ToEdge::Taken {
-                connection: known.connection,
-                number: known.progress.taken(),
-            };
-            if let Some(frame) = self.frame(slot, taken) {
-                self.outputs.push(Output::ToEdge(edge, frame));
-            }
+            self.flush_session(session, false, |session, _| ToEdge::Taken {
+                connection: session.1,
+                number: session.0.progress.taken(),
+            });
         }
         self.progressed = progressed;
+        let mut changed = std::mem::take(&mut self.changed);
+        changed.sort_unstable();
+        changed.dedup();
+        for session in changed.drain(..) {
+            self.flush_session(session, true, |session, keepers| ToEdge::Keep {
+                connection: session.1,
+                state: record::encode(session.0, keepers, 0),
+            });
+        }
+        self.changed = changed;
+    }
+
+    /// Tells a session's edge something, if it has one. When it then keeps the session, the store
+    /// need not.
+    fn flush_session(
+        &mut self,
+        id: couplet_proto::link::id::SessionId,
+        is_kept: bool,
+        say: impl FnOnce(
+            (
+                &crate::session::Session,
+                couplet_proto::link::id::ConnectionId,
+            ),
+            &crate::session::Keepers,
+        ) -> ToEdge,
+    ) {
+        let shared = self.shared.clone();
+        let Some(resident) = self.resident_of(id) else {
+            return;
+        };
+        let slot = resident.slot;
+        let Some(session) = resident.account.session(id) else {
+            return;
+        };
+        let At::Edge(edge, connection) = session.at else {
+            return;
+        };
+        let body = say((session, connection), &shared.pipeline.keepers);
+        let mut rows = resident.account.asleep.iter();
+        let is_stored = is_kept && rows.any(|(known, _)| *known == id);
+        if let Some(frame) = self.frame(slot, body) {
+            let debt = is_stored.then(|| self.debts.open(slot, Creditor::Kept(id)));
+            self.outputs.push(Output::ToEdge(edge, frame, debt));
+        }
     }
 
     /// Whether something is written and not yet durable.
     pub fn is_committing(&self) -> bool {
         self.commits.is_pending()
-    }
-
-    /// A frame under the fence of the slot it speaks for; `None` when the slot is not ours.
-    pub(super) fn frame(&self, slot: Slot, body: ToEdge) -> Option<Frame<ToEdge>> {
-        let epoch = self.epoch_of(slot)?;
-        Some(Frame { slot, epoch, body })
-    }
-
-    pub(super) fn receipt(&self, session: SessionId, number: u64) -> Receipt {
-        Receipt {
-            shard: self.id,
-            session,
-            number,
-        }
-    }
-
-    pub(super) fn route_output(
-        &self,
-        stanza: Arc<Stanza>,
-        entered: u64,
-        receipt: Option<Receipt>,
-    ) -> Output {
-        let slot = stanza.to.as_ref().map(|to| self.slot_of(to));
-        let slot = slot.expect("a routed stanza has a receiver");
-        let routed = Routed {
-            stanza,
-            entered,
-            receipt,
-        };
-        Output::Route(slot, routed)
-    }
-
-    /// Where a stanza goes: on, or back to its sender when nobody serves its domain; `None` when
-    /// it ends here.
-    fn destination(&self, stanza: Arc<Stanza>) -> Option<Arc<Stanza>> {
-        let to = stanza.to.as_ref()?;
-        if !self.shared.is_local(to.domain()) {
-            let bounced = bounce::no_such_host(&stanza)?;
-            let back = bounced
-                .to
-                .as_ref()
-                .is_some_and(|to| self.shared.is_local(to.domain()));
-            return back.then(|| Arc::new(bounced));
-        }
-        // The server itself has no account: what is for it has been answered on the way.
-        to.local().is_some().then_some(stanza)
     }
 }

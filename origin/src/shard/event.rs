@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
-use couplet_proto::link::frame::{Authenticate, Bind, Detached, Frame, Register, ToOrigin};
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
-use couplet_proto::{Jid, Stanza};
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::{
+    Attach, Authenticate, Bind, Detached, Frame, Register, Resume, ToOrigin,
+};
+use couplet_proto::link::id::{ConnectionId, EdgeId, PeerId, SessionId, Source};
+use couplet_proto::link::peer::ToPeer;
+use couplet_proto::slot::Slot;
+use couplet_proto::{Jid, Kind, Stanza, Type};
+use tokio::sync::oneshot;
 
-use crate::admin::Request;
+use crate::admin::{Listed, Listing, Request};
 use crate::auth::Step;
 use crate::hooks::{Answer, Asked, OnAnswer};
 use crate::store::{self, Snapshot};
@@ -16,24 +22,51 @@ use crate::store::{self, Snapshot};
 pub enum Event {
     /// An edge says something.
     FromEdge(EdgeId, Frame<ToOrigin>),
-    /// An edge's link is gone, and with it every connection it held.
-    EdgeGone(EdgeId),
-    /// Another shard routes a stanza here.
-    Routed(Routed),
-    /// Another shard has done what stanzas of these sessions asked for.
-    Settled(Vec<(SessionId, u64)>),
+    /// An edge's link is gone, and with it every connection it held. What the edge was owed and
+    /// has not accepted comes back: see [`Event::Accepted`].
+    EdgeGone(EdgeId, Vec<u64>),
+    /// Edges have what these debts waited for.
+    Accepted(Vec<u64>),
+    /// Another shard of this process routes a stanza here, to the owner at this epoch.
+    Routed(Slot, Epoch, Routed),
+    /// Another origin routes a stanza here.
+    FromPeer(PeerId, ToPeer),
+    /// Routes of this shard have taken effect, wherever they led.
+    Settled(Vec<u64>),
+    /// The ways to the owners of these slots have changed: what was routed there and has not
+    /// taken effect is routed again.
+    Rerouted(Arc<[Slot]>),
+    /// This node owns a slot, or does no longer.
+    Tenure(Slot, Change),
+    /// The accounts of a slot that have sessions without a connection.
+    Sleepers(Slot, Result<Vec<Jid>, store::Error>),
     /// An account has been read.
     Loaded(Jid, Result<Snapshot, store::Error>),
     /// What a handler asked for is there.
     Answered(Jid, Box<Answered>),
     /// A password has been checked.
     Verified(Jid, Box<Verified>),
-    /// The commit in flight has ended.
-    Committed(Result<(), store::Error>),
+    /// The commit in flight has ended: these slots' batches have failed, the others are stored.
+    Committed(Vec<(Slot, store::Error)>),
     /// An operator asks.
     Admin(Jid, Box<Request>),
+    /// An operator asks for sessions.
+    List(Box<Listing>, oneshot::Sender<Listed>),
     /// A second has passed.
     Tick,
+}
+
+/// What becomes of a slot on this node.
+#[derive(Debug)]
+pub enum Change {
+    /// It is owned from now on. These lanes may hold sessions of it and are waited for.
+    Take(Epoch, Vec<EdgeId>),
+    /// It is to be another's: take nothing more, finish what is being written, then answer.
+    Leave(oneshot::Sender<()>),
+    /// It is another's already.
+    Lose,
+    /// Somebody has refused what this node said as its owner at this epoch.
+    Superseded(Epoch),
 }
 
 // === impl Event ===
@@ -42,9 +75,18 @@ impl Event {
     /// Whether it comes through the inner queue of a shard.
     pub(super) fn is_inner(&self) -> bool {
         match self {
-            Self::FromEdge(..) | Self::EdgeGone(_) | Self::Admin(..) | Self::Tick => false,
-            Self::Routed(_)
+            Self::FromEdge(..)
+            | Self::EdgeGone(..)
+            | Self::Admin(..)
+            | Self::List(..)
+            | Self::Tick => false,
+            Self::Accepted(_)
+            | Self::Routed(..)
+            | Self::FromPeer(..)
             | Self::Settled(_)
+            | Self::Rerouted(_)
+            | Self::Tenure(..)
+            | Self::Sleepers(..)
             | Self::Loaded(..)
             | Self::Answered(..)
             | Self::Verified(..)
@@ -58,21 +100,24 @@ impl Event {
 pub struct Routed {
     /// The stanza; `from` and `to` are set.
     pub stanza: Arc<Stanza>,
-    /// When it entered, in monotonic milliseconds; 0 when it did not come from a client.
+    /// When it entered, in monotonic milliseconds; 0 when it did not come from a client of this
+    /// process.
     pub entered: u64,
+    /// Which stanza of which session it is, when a client sent it.
+    pub source: Option<Source>,
     /// Who waits to hear that it has taken effect.
-    pub receipt: Option<Receipt>,
+    pub receipt: Receipt,
 }
 
-/// A client's stanza that waits for its effects.
+/// A route that waits for its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
-    /// The shard of the sender.
+    /// The origin it came from; `None` is this one.
+    pub peer: Option<PeerId>,
+    /// The shard there.
     pub shard: u16,
-    /// The sender's session.
-    pub session: SessionId,
-    /// The stanza's number in that session.
-    pub number: u64,
+    /// The shard's name for the route.
+    pub route: u64,
 }
 
 /// The end of an [`crate::hooks::Ask`].
@@ -84,8 +129,8 @@ pub struct Answered {
     pub asked: Asked,
     /// What goes on with it.
     pub then: OnAnswer,
-    /// Who waits to hear that the request has been answered.
-    pub receipt: Option<Receipt>,
+    /// What waits for the request to be answered.
+    pub debt: Option<u64>,
 }
 
 /// The end of a password check.
@@ -107,8 +152,35 @@ pub(super) enum Work {
         number: u64,
         stanza: Arc<Stanza>,
     },
+    Answer {
+        session: SessionId,
+        number: u64,
+        answer: Arc<Stanza>,
+    },
     Routed(Routed),
-    Detach(SessionId, Detached),
+    Acked(SessionId, u64),
+    Enable {
+        session: SessionId,
+        number: u64,
+        resume_secs: Option<u32>,
+    },
+    /// Whether the edge last heard of it from this very owner.
+    Attach(EdgeId, Box<Attach>, bool),
+    Resume(EdgeId, ConnectionId, Box<Resume>),
+    /// Of this connection.
+    Detach(SessionId, (EdgeId, ConnectionId), Detached),
+    /// Its edge is gone.
+    EdgeLost(SessionId),
+    /// Its client has not come back in time, or has too much waiting for it.
+    Expire(SessionId),
+    /// What it has waiting could not be stored: tried again.
+    Sleep(SessionId),
+    /// The slot is left: it is stored, wherever its connection is.
+    Store(SessionId),
+    /// Its edge has what a new owner would need: the store need not have it any more.
+    Kept(SessionId),
+    /// Nothing but that the account is read: it has sessions that wait.
+    Wake,
     /// A second has passed since its presence changed too fast.
     CatchUp(SessionId),
     Authenticate(EdgeId, ConnectionId, Box<Authenticate>),
@@ -124,12 +196,40 @@ pub(super) enum Work {
 // === impl Work ===
 
 impl Work {
-    /// Whether it comes from a session of the account itself.
+    /// Whether it is about a session of the account itself: never refused, or what comes after it
+    /// would overtake it.
     pub(super) fn is_of_session(&self) -> bool {
         matches!(
             self,
-            Self::Stanza { .. } | Self::Detach(..) | Self::CatchUp(_)
+            Self::Stanza { .. }
+                | Self::Answer { .. }
+                | Self::Acked(..)
+                | Self::Enable { .. }
+                | Self::Attach(..)
+                | Self::Detach(..)
+                | Self::EdgeLost(_)
+                | Self::Expire(_)
+                | Self::Sleep(_)
+                | Self::Store(_)
+                | Self::Kept(_)
+                | Self::Wake
+                | Self::CatchUp(_)
         )
+    }
+
+    /// Whether it waits for the account to be readable, however long that takes: nobody could be
+    /// told that it failed.
+    pub(super) fn is_patient(&self) -> bool {
+        match self {
+            Self::Stanza { .. } => false,
+            // A feature waits for it.
+            Self::Answered(answered) => answered.asked.request.is_none(),
+            // Nobody asks again for a presence that was refused.
+            Self::Routed(routed) => {
+                routed.stanza.kind == Kind::Presence || concerns_sessions_only(&routed.stanza)
+            }
+            other => other.is_of_session(),
+        }
     }
 
     /// The stanza whose sender must hear when this fails.
@@ -141,4 +241,14 @@ impl Work {
             _ => None,
         }
     }
+}
+
+/// Whether a stanza matters only to sessions: an account without any need not be read for it.
+pub(super) fn concerns_sessions_only(stanza: &Stanza) -> bool {
+    matches!(
+        (stanza.kind, stanza.type_),
+        (Kind::Presence, Type::Available | Type::Unavailable)
+            | (Kind::Iq, Type::Result)
+            | (_, Type::Error)
+    )
 }

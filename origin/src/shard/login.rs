@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use couplet_proto::Jid;
-use couplet_proto::link::frame::{AuthToken, Authenticate, Bind, Register, ToEdge};
+use couplet_proto::link::frame::{
+    AuthToken, Authenticate, Bind, Register, Resume, ResumeError, ToEdge,
+};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use couplet_proto::slot::Seed;
 use couplet_proto::xmpp::error::{Condition, SaslCondition, StanzaError};
@@ -24,22 +26,20 @@ use crate::clock::Now;
 use crate::hooks::context::{Effect, Shared};
 use crate::hooks::{Answer, Ask, Asked, Ctx, Reply};
 use crate::metrics;
-use crate::route::lifecycle;
+use crate::route::{lifecycle, resumption};
 use crate::session::resource;
 use crate::store::CREDENTIALS;
 
-/// How long an exchange may wait for the client, and a token for its bind, in milliseconds.
+/// How long an exchange may wait for the client, in milliseconds.
 const PATIENCE_MS: u64 = 60_000;
 
-/// How many exchanges and tokens one shard keeps; more are refused with
-/// `temporary-auth-failure`.
+/// How many exchanges one shard keeps; more are refused with `temporary-auth-failure`.
 const PENDING_MAX: usize = 100_000;
 
 /// Who is logging in.
 #[derive(Debug)]
 pub(super) struct Login {
     exchanges: HashMap<(EdgeId, ConnectionId), Pending, RandomState>,
-    tokens: HashMap<AuthToken, (Jid, u64), RandomState>,
     fake_salt_key: [u8; 32],
     iterations: u32,
 }
@@ -63,7 +63,6 @@ impl Login {
         hash.update(seed.0);
         Self {
             exchanges: HashMap::default(),
-            tokens: HashMap::default(),
             fake_salt_key: hash.finalize().into(),
             iterations: shared.config.scram_iterations,
         }
@@ -79,7 +78,7 @@ impl Login {
         let peer = request.channel.peer;
         // A second exchange of one connection replaces the first: the edge has ended it.
         self.exchanges.remove(&(edge, connection));
-        let full = self.exchanges.len() >= PENDING_MAX || self.tokens.len() >= PENDING_MAX;
+        let full = self.exchanges.len() >= PENDING_MAX;
         let admitted = ctx
             .shared
             .throttle
@@ -167,7 +166,7 @@ impl Login {
                 self.exchanges.insert((edge, connection), pending);
                 ctx.effect(Effect::Verify(edge, connection, check));
             }
-            Step::Success { data } => self.succeed(ctx, edge, connection, data),
+            Step::Success { data } => succeed(ctx, edge, connection, data),
             Step::Failure { condition, text } => {
                 tracing::info!(
                     account = %pending.account,
@@ -176,62 +175,6 @@ impl Login {
                     "login refused"
                 );
                 refuse(ctx, edge, connection, condition, text);
-            }
-        }
-    }
-
-    fn succeed(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        edge: EdgeId,
-        connection: ConnectionId,
-        data: Option<Bytes>,
-    ) {
-        // The account may have been removed while the exchange ran.
-        if !ctx.account.exists() {
-            return refuse(ctx, edge, connection, SaslCondition::NotAuthorized, None);
-        }
-        let high = u128::from(ctx.rng().next_u64());
-        let token = AuthToken(high << 64 | u128::from(ctx.rng().next_u64()));
-        let account = ctx.account.jid.clone();
-        self.tokens.insert(token, (account.clone(), ctx.now.mono));
-        let authenticated = ToEdge::Authenticated {
-            connection,
-            account,
-            data,
-            token,
-        };
-        ctx.effect(Effect::ToEdge(edge, authenticated));
-    }
-
-    pub(super) fn bind(
-        &mut self,
-        ctx: &mut Ctx<'_>,
-        edge: EdgeId,
-        connection: ConnectionId,
-        request: &Bind,
-    ) {
-        // A refused wish leaves the token: the client may bind again with another.
-        let shown = self.tokens.get(&request.token);
-        let is_ours = shown.is_some_and(|(account, _)| *account == ctx.account.jid);
-        let chosen = match is_ours && ctx.account.exists() {
-            false => Err(StanzaError::from(Condition::NotAuthorized)),
-            true => {
-                let most = ctx.shared.config.limits.resources_per_account;
-                let fallback = format!("couplet-{:016x}", ctx.rng().next_u64());
-                resource::choose(ctx.account, request.resource.as_deref(), &fallback, most)
-            }
-        };
-        match chosen {
-            Ok(jid) => {
-                self.tokens.remove(&request.token);
-                let id = SessionId(ctx.rng().next_u64());
-                lifecycle::open(ctx, edge, connection, jid, id);
-            }
-            Err(error) => {
-                metrics::stanza_error(error.condition);
-                let refused = ToEdge::BindRefused { connection, error };
-                ctx.effect(Effect::ToEdge(edge, refused));
             }
         }
     }
@@ -271,6 +214,11 @@ impl Login {
         ctx.effect(Effect::Ask(ask, asked, create));
     }
 
+    /// How many exchanges are under way.
+    pub(super) fn len(&self) -> usize {
+        self.exchanges.len()
+    }
+
     pub(super) fn edge_gone(&mut self, gone: EdgeId) {
         self.exchanges.retain(|(edge, _), _| *edge != gone);
     }
@@ -279,15 +227,72 @@ impl Login {
     pub(super) fn forget(&mut self, gone: &Jid) {
         self.exchanges
             .retain(|_, pending| !pending.account.is_same_bare(gone));
-        self.tokens.retain(|_, (account, _)| account != gone);
     }
 
     /// Forgets what has waited too long.
     pub(super) fn tick(&mut self, now: Now) {
         let is_fresh = |since: u64| now.mono.saturating_sub(since) < PATIENCE_MS;
         self.exchanges.retain(|_, pending| is_fresh(pending.since));
-        self.tokens.retain(|_, (_, since)| is_fresh(*since));
     }
+}
+
+fn succeed(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, data: Option<Bytes>) {
+    // The account may have been removed while the exchange ran.
+    let Some(credentials) = &ctx.account.credentials else {
+        return refuse(ctx, edge, connection, SaslCondition::NotAuthorized, None);
+    };
+    let (tokens, account) = (&ctx.shared.tokens, ctx.account.jid.clone());
+    let authenticated = ToEdge::Authenticated {
+        connection,
+        token: tokens.issue(&account, credentials, ctx.now.unix),
+        account,
+        data,
+    };
+    ctx.effect(Effect::ToEdge(edge, authenticated));
+}
+
+/// A client that has proved who it is wants a resource.
+pub(super) fn bind(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request: &Bind) {
+    let chosen = match is_proved(ctx, request.token) {
+        false => Err(StanzaError::from(Condition::NotAuthorized)),
+        true => {
+            let most = ctx.shared.config.limits.resources_per_account;
+            let fallback = format!("couplet-{:016x}", ctx.rng().next_u64());
+            resource::choose(ctx.account, request.resource.as_deref(), &fallback, most)
+        }
+    };
+    match chosen {
+        Ok(jid) => {
+            let id = SessionId(ctx.rng().next_u64());
+            lifecycle::open(ctx, edge, connection, jid, id);
+        }
+        Err(error) => {
+            metrics::stanza_error(error.condition);
+            let refused = ToEdge::BindRefused { connection, error };
+            ctx.effect(Effect::ToEdge(edge, refused));
+        }
+    }
+}
+
+/// A client that has proved who it is wants a former session back (XEP-0198 §5).
+pub(super) fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request: &Resume) {
+    if is_proved(ctx, request.token) {
+        return resumption::resume(ctx, edge, connection, request);
+    }
+    let refused = ToEdge::ResumeRefused {
+        connection,
+        why: ResumeError::NotAuthorized,
+        h: None,
+    };
+    ctx.effect(Effect::ToEdge(edge, refused));
+}
+
+fn is_proved(ctx: &Ctx<'_>, token: AuthToken) -> bool {
+    let account = &*ctx.account;
+    account.credentials.as_ref().is_some_and(|credentials| {
+        let tokens = &ctx.shared.tokens;
+        tokens.check(token, &account.jid, credentials, ctx.now.unix)
+    })
 }
 
 /// The keys of a new account's password are there.

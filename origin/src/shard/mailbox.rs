@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use couplet_proto::Jid;
 use couplet_proto::slot::Slot;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::event::Event;
-use crate::admin::Request;
+use crate::admin::{Listed, Listing, Request};
 
 /// Events from edges that may wait in front of one shard.
 pub(crate) const OUTER_MAX: usize = 4096;
@@ -91,6 +91,14 @@ impl Mailboxes {
         let outer = &self.of_slot(slot).outer;
         let sent = outer.send(Event::Admin(account, request)).await;
         sent.map_err(|_| ())
+    }
+
+    /// Asks a shard for its sessions; `None` when it has ended.
+    pub(crate) async fn list(&self, shard: usize, listing: Listing) -> Option<Listed> {
+        let (reply, listed) = oneshot::channel();
+        let event = Event::List(Box::new(listing), reply);
+        self.of(shard).outer.send(event).await.ok()?;
+        listed.await.ok()
     }
 }
 

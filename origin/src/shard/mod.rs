@@ -11,6 +11,8 @@
 //! - [`event`]: everything that can happen to a shard. [`output`]: everything it can ask for.
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
+//! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
+//! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
 //!
@@ -26,19 +28,39 @@ pub mod output;
 
 pub mod state;
 
+mod tenure;
+
 mod residents;
+
+mod debts;
+
+mod routes;
 
 mod quarantine;
 
 pub mod step;
 
+mod moves;
+
+mod read;
+
 mod work;
 
 mod login;
 
+mod conclude;
+
+mod release;
+
+mod list;
+
 pub mod commit;
 
 pub(crate) mod mailbox;
+
+mod jobs;
+
+mod carry;
 
 pub mod actor;
 
@@ -50,6 +72,9 @@ mod tests;
 
 #[cfg(test)]
 mod tests_faults;
+
+#[cfg(test)]
+mod tests_resumption;
 
 #[cfg(test)]
 mod tests_stop;

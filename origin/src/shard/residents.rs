@@ -112,6 +112,17 @@ impl Residents {
         }
     }
 
+    /// Where the accounts of a slot stand.
+    pub(super) fn of_slot(&self, slot: Slot) -> Vec<Place> {
+        let all = self.index.values().copied();
+        all.filter(|place| {
+            let resident = self.places.get(place.0 as usize);
+            let resident = resident.and_then(Option::as_deref);
+            resident.is_some_and(|resident| resident.slot == slot)
+        })
+        .collect()
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.index.len()

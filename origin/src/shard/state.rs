@@ -1,23 +1,27 @@
 //! What a shard holds.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::SessionId;
-use couplet_proto::slot::{SLOTS, Seed, Slot};
+use couplet_proto::slot::{Seed, Slot};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use super::commit::Commits;
+use super::debts::Debts;
 use super::event::Routed;
 use super::login::Login;
 use super::output::Output;
 use super::quarantine::Quarantine;
-use super::residents::{Place, Residents};
+use super::residents::{Place, Resident, Residents};
+use super::routes::Routes;
+use super::tenure::{Tenure, Tenures};
+use crate::clock::Now;
 use crate::hooks::context::{Effect, Shared};
 
 /// The one owner of a group of slots. See the module.
@@ -27,88 +31,94 @@ pub struct Shard {
     pub(super) id: u16,
     pub(super) shards: u16,
     pub(super) seed: Seed,
-    /// The epoch at which each slot is owned; `None` where it is not.
-    pub(super) epochs: Arc<[Option<Epoch>]>,
+    /// Tells what it makes itself from what others do: drawn when it starts.
+    pub(super) name: SessionId,
+    /// What this node is to each slot.
+    pub(super) tenures: Tenures,
     pub(super) shared: Arc<Shared>,
     pub(super) residents: Residents,
     /// Which account a session belongs to.
     pub(super) sessions: HashMap<SessionId, Place, RandomState>,
+    /// Sessions that edges have brought for accounts that are still being read.
+    pub(super) arriving: HashMap<SessionId, Place, RandomState>,
     pub(super) login: Login,
     pub(super) commits: Commits,
+    /// Slots whose sleeping sessions could not be listed: tried again each second.
+    pub(super) unlisted: Vec<Slot>,
     /// Accounts that had nothing to do, and when, oldest first: they may leave memory.
     pub(super) idle: VecDeque<(u64, Place)>,
     /// Accounts that could not be read while they have sessions: tried again each second.
     pub(super) unread: Vec<Place>,
+    /// Sessions without a connection, and when they are over, in monotonic milliseconds.
+    pub(super) asleep: BTreeSet<(u64, SessionId)>,
+    /// Those of them that could not be stored: tried again each second.
+    pub(super) unstored: Vec<SessionId>,
     /// Sessions that change their presence too fast: the latest is sent each second.
     pub(super) paced: Vec<SessionId>,
     /// Stanzas for slots of this very shard: handled before anything new is taken.
-    pub(super) local: VecDeque<Routed>,
-    /// Stanzas of own sessions whose effects are done: told when the handler has ended.
-    pub(super) settled: Vec<Settled>,
+    pub(super) local: VecDeque<(Slot, Routed)>,
+    /// What has to happen before somebody is told.
+    pub(super) debts: Debts,
+    /// Stanzas on their way to other accounts.
+    pub(super) routes: Routes,
+    /// Routes of this shard that have taken effect: seen to when the handler has ended.
+    pub(super) settled: Vec<u64>,
+    /// Stanzas of own sessions that have taken effect, likewise.
+    pub(super) finished: Vec<(SessionId, u64)>,
     /// Sessions whose progress changed since the last flush.
     pub(super) progressed: Vec<SessionId>,
+    /// Sessions of which their edges have to keep something new.
+    pub(super) changed: Vec<SessionId>,
+    /// Sessions that their edges keep: the store need not.
+    pub(super) kept: Vec<SessionId>,
     /// What the handler that runs has pushed; empty between handlers.
     pub(super) effects: Vec<Effect>,
     /// What has been released and not yet been carried out.
     pub(super) outputs: Vec<Output>,
     pub(super) quarantine: Quarantine,
+    /// When the event under way happens.
+    pub(super) now: Now,
     pub(super) rng: StdRng,
-}
-
-/// An effect of a session's stanza is done, or, when it failed, all of them.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Settled {
-    pub(super) session: SessionId,
-    pub(super) number: u64,
-    pub(super) is_final: bool,
-}
-
-// === impl Settled ===
-
-impl Settled {
-    pub(super) fn one((session, number): (SessionId, u64)) -> Self {
-        Self {
-            session,
-            number,
-            is_final: false,
-        }
-    }
 }
 
 // === impl Shard ===
 
 impl Shard {
-    /// Shard `id` of `shards`, owner of its slots at these epochs; `rng_seed` drives every id and
-    /// nonce it draws.
-    pub fn new(
-        id: u16,
-        shards: u16,
-        seed: Seed,
-        epochs: Arc<[Option<Epoch>]>,
-        shared: Arc<Shared>,
-        rng_seed: [u8; 32],
-    ) -> Self {
-        debug_assert_eq!(epochs.len(), usize::from(SLOTS));
+    /// Shard `id` of `shards`, which owns nothing yet; `rng_seed` drives every id and nonce it
+    /// draws.
+    pub fn new(id: u16, shards: u16, seed: Seed, shared: Arc<Shared>, rng_seed: [u8; 32]) -> Self {
+        let mut rng = StdRng::from_seed(rng_seed);
         Self {
             id,
             shards,
             seed,
-            epochs,
+            name: SessionId(rng.next_u64()),
+            tenures: Tenures::new(shards),
             login: Login::new(seed, &shared),
             shared,
             residents: Residents::default(),
             sessions: HashMap::default(),
+            arriving: HashMap::default(),
             commits: Commits::default(),
+            unlisted: Vec::new(),
             idle: VecDeque::new(),
             unread: Vec::new(),
+            asleep: BTreeSet::new(),
+            unstored: Vec::new(),
             paced: Vec::new(),
             local: VecDeque::new(),
+            debts: Debts::default(),
+            routes: Routes::default(),
             settled: Vec::new(),
+            finished: Vec::new(),
             progressed: Vec::new(),
+            changed: Vec::new(),
+            kept: Vec::new(),
             effects: Vec::new(),
             outputs: Vec::new(),
             quarantine: Quarantine::default(),
-            rng: StdRng::from_seed(rng_seed),
+            now: Now::default(),
+            rng,
         }
     }
 
@@ -132,6 +142,36 @@ impl Shard {
         self.sessions.len()
     }
 
+    /// How many stanzas are on their way to other accounts.
+    pub fn route_count(&self) -> usize {
+        self.routes.len()
+    }
+
+    /// Begins as the owner of every slot it runs, with nobody to wait for: the only node there is.
+    pub fn own(&mut self, epochs: &[Option<Epoch>]) {
+        for slot in Slot::all().filter(|slot| slot.number() % self.shards == self.id) {
+            if let Some(epoch) = epochs.get(slot.index()).copied().flatten() {
+                self.tenures.set(slot, Tenure::Active(epoch));
+            }
+        }
+    }
+
+    /// The slots this node owns of those it runs, and at which epoch.
+    pub(super) fn owned(&self) -> Vec<(Slot, Epoch)> {
+        let all = Slot::all().filter(|slot| self.runs(*slot));
+        all.filter_map(|slot| Some((slot, self.tenures.of(slot).epoch()?)))
+            .collect()
+    }
+
+    /// Sees to the sessions that slept when the slots were last owned: they end in their time.
+    pub fn wake_sleepers(&mut self) {
+        for slot in Slot::all().filter(|slot| slot.number() % self.shards == self.id) {
+            if self.tenures.of(slot).epoch().is_some() {
+                self.outputs.push(Output::Sleepers(slot));
+            }
+        }
+    }
+
     /// The slot of an account or service.
     pub(super) fn slot_of(&self, jid: &Jid) -> Slot {
         Slot::of(self.seed, jid)
@@ -144,6 +184,15 @@ impl Shard {
 
     /// At which epoch this node owns a slot.
     pub(super) fn epoch_of(&self, slot: Slot) -> Option<Epoch> {
-        self.epochs.get(slot.index()).copied().flatten()
+        match self.runs(slot) {
+            true => self.tenures.of(slot).epoch(),
+            false => None,
+        }
+    }
+
+    /// The resident of a session.
+    pub(super) fn resident_of(&mut self, session: SessionId) -> Option<&mut Resident> {
+        let place = self.sessions.get(&session).copied()?;
+        self.residents.get_mut(place)
     }
 }

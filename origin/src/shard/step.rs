@@ -3,22 +3,23 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use couplet_proto::Jid;
-use couplet_proto::link::frame::{Detached, Frame, ToOrigin};
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::{Attach, Frame, ToOrigin};
 use couplet_proto::link::id::{EdgeId, SessionId};
+use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::Condition;
-use couplet_proto::{Kind, Stanza, Type};
 
-use super::event::{Event, Work};
+use super::event::{Answered, Event, Work, concerns_sessions_only};
 use super::output::Output;
 use super::residents::{Place, Resident};
-use super::state::{Settled, Shard};
+use super::state::Shard;
+use super::tenure::Tenure;
 use super::work::{self, Cause};
-use crate::auth::Credentials;
+use crate::admin::Request;
 use crate::clock::Now;
 use crate::hooks::Ctx;
 use crate::metrics;
-use crate::session::{Account, AccountSlots};
-use crate::store::{self, CREDENTIALS, Snapshot};
+use crate::session::{Account, At, Session};
 
 /// How many events may wait for one account to be read; more are refused with
 /// `resource-constraint`. Those of its own sessions, which their credit bounds, are not: one
@@ -28,68 +29,145 @@ const WAITING_MAX: usize = 1024;
 impl Shard {
     /// Handles one event and everything it causes within this shard.
     pub fn step(&mut self, event: Event, now: Now) {
-        match event {
-            Event::FromEdge(edge, frame) => self.take_frame(edge, frame, now),
-            Event::EdgeGone(edge) => self.edge_gone(edge, now),
-            Event::Routed(routed) => self.local.push_back(routed),
-            Event::Settled(settled) => {
-                self.settled.extend(settled.into_iter().map(Settled::one));
-            }
-            Event::Loaded(jid, result) => self.loaded(&jid, result, now),
-            Event::Answered(jid, answered) => self.run(&jid, Work::Answered(answered), now),
-            Event::Verified(jid, verified) => self.run(&jid, Work::Verified(verified), now),
-            Event::Committed(result) => self.committed(&result),
-            Event::Admin(jid, request) => self.run(&jid, Work::Admin(request), now),
-            Event::Tick => self.tick(now),
-        }
+        self.now = now;
+        self.take(event);
         self.settle();
-        while let Some(routed) = self.local.pop_front() {
-            self.routed(routed, now);
+        while let Some((slot, routed)) = self.local.pop_front() {
+            self.routed(slot, routed);
             self.settle();
         }
     }
 
-    fn take_frame(&mut self, edge: EdgeId, frame: Frame<ToOrigin>, now: Now) {
-        // The fence: an edge that knows another owner's epoch speaks to that owner.
-        if !self.runs(frame.slot) || self.epoch_of(frame.slot) != Some(frame.epoch) {
-            metrics::stale_frame();
-            tracing::warn!(slot = %frame.slot, epoch = %frame.epoch, "frame of a stale epoch");
-            return;
+    /// Handles an event, now or, where its slot is still gathering, later.
+    pub(super) fn take(&mut self, event: Event) {
+        let now = self.now;
+        match event {
+            Event::FromEdge(edge, frame) => self.take_frame(edge, frame),
+            Event::EdgeGone(edge, unaccepted) => self.edge_gone(edge, unaccepted),
+            Event::Accepted(debts) => {
+                for debt in debts {
+                    self.emit(Output::Pay(debt));
+                }
+            }
+            Event::Routed(slot, epoch, routed) => {
+                // Its sender has it, and sends it again when he has heard of the owner.
+                match self.tenures.of(slot).open_epoch() == Some(epoch) {
+                    true => self.local.push_back((slot, routed)),
+                    false => metrics::stale_frame(),
+                }
+            }
+            Event::FromPeer(peer, stanza) => self.take_from_peer(peer, stanza),
+            Event::Settled(routes) => self.settled.extend(routes),
+            Event::Rerouted(slots) => self.rerouted(&slots),
+            Event::Tenure(slot, change) => self.change(slot, change),
+            Event::Sleepers(slot, owners) => self.sleepers(slot, owners),
+            Event::Loaded(jid, result) => self.loaded(&jid, result),
+            Event::Answered(jid, answered) => self.answered(&jid, answered),
+            Event::Verified(jid, verified) => self.run(&jid, Work::Verified(verified), now),
+            Event::Committed(failed) => self.committed(&failed),
+            Event::Admin(jid, request) => self.admin(&jid, request),
+            // The operator may have hung up.
+            Event::List(listing, reply) => drop(reply.send(self.list(&listing))),
+            Event::Tick => self.tick(),
         }
+    }
+
+    fn take_frame(&mut self, edge: EdgeId, frame: Frame<ToOrigin>) {
+        let now = self.now;
+        let (slot, epoch) = (frame.slot, frame.epoch);
         match frame.body {
-            ToOrigin::Stanza {
-                session,
-                number,
-                stanza,
-            } => {
-                // A session that has just ended may still have stanzas on their way.
-                if let Some(place) = self.sessions.get(&session).copied() {
-                    let work = Work::Stanza {
-                        session,
-                        number,
-                        stanza,
-                    };
-                    self.run_at(place, work, now);
-                }
-            }
-            ToOrigin::Detach { session, reason } => {
-                if let Some(place) = self.sessions.get(&session).copied() {
-                    self.run_at(place, Work::Detach(session, reason), now);
-                }
-            }
-            ToOrigin::Authenticate(connection, request) => {
-                let jid = request.account.clone();
-                self.run(&jid, Work::Authenticate(edge, connection, request), now);
-            }
+            // An exchange stays where it began, whoever owns the slot now.
             ToOrigin::Respond {
                 connection,
                 account,
                 data,
-            } => self.run(&account, Work::Respond(edge, connection, data), now),
+            } => return self.run(&account, Work::Respond(edge, connection, data), now),
             ToOrigin::Abort {
                 connection,
                 account,
-            } => self.run(&account, Work::Abort(edge, connection), now),
+            } => return self.run(&account, Work::Abort(edge, connection), now),
+            _ => {}
+        }
+        // The fence: an edge that knows another owner's epoch speaks to that owner.
+        let is_current = self.runs(slot) && self.tenures.of(slot).open_epoch() == Some(frame.epoch);
+        if !is_current {
+            metrics::stale_frame();
+            return self.outputs.push(Output::Moved(edge, slot));
+        }
+        if let Tenure::Gathering(gathering) = self.tenures.of_mut(slot) {
+            match frame.body {
+                ToOrigin::Expect(sessions) => {
+                    gathering.expect(edge, sessions);
+                    return self.activate(slot);
+                }
+                ToOrigin::Attach(attach) => {
+                    gathering.arrived(attach.session);
+                    self.attach(edge, attach, epoch);
+                    return self.activate(slot);
+                }
+                _ => return gathering.push(Event::FromEdge(edge, frame)),
+            }
+        }
+        self.frame_for_account(edge, frame.body, epoch);
+    }
+
+    fn frame_for_account(&mut self, edge: EdgeId, body: ToOrigin, epoch: Epoch) {
+        let now = self.now;
+        match body {
+            ToOrigin::Stanza {
+                session,
+                number,
+                stanza,
+            } => self.run_for(
+                session,
+                Work::Stanza {
+                    session,
+                    number,
+                    stanza,
+                },
+            ),
+            ToOrigin::Answer {
+                session,
+                number,
+                answer,
+            } => self.run_for(
+                session,
+                Work::Answer {
+                    session,
+                    number,
+                    answer,
+                },
+            ),
+            ToOrigin::Acked { session, count } => {
+                self.run_for(session, Work::Acked(session, count));
+            }
+            ToOrigin::Enable {
+                session,
+                number,
+                resume_secs,
+            } => self.run_for(
+                session,
+                Work::Enable {
+                    session,
+                    number,
+                    resume_secs,
+                },
+            ),
+            ToOrigin::Detach {
+                session,
+                connection,
+                reason,
+            } => {
+                let from = (edge, connection);
+                self.run_for(session, Work::Detach(session, from, reason));
+            }
+            ToOrigin::Attach(attach) => self.attach(edge, attach, epoch),
+            // All of them will come, and there is nothing to wait for.
+            ToOrigin::Expect(_) | ToOrigin::Respond { .. } | ToOrigin::Abort { .. } => {}
+            ToOrigin::Authenticate(connection, request) => {
+                let jid = request.account.clone();
+                self.run(&jid, Work::Authenticate(edge, connection, request), now);
+            }
             ToOrigin::Register(connection, request) => {
                 let jid = request.account.clone();
                 self.run(&jid, Work::Register(edge, connection, request), now);
@@ -98,12 +176,44 @@ impl Shard {
                 let jid = request.account.clone();
                 self.run(&jid, Work::Bind(edge, connection, request), now);
             }
+            ToOrigin::Resume(connection, request) => {
+                let jid = request.account.clone();
+                self.run(&jid, Work::Resume(edge, connection, request), now);
+            }
         }
     }
 
-    /// Every session of an edge that is gone has lost its connection.
-    fn edge_gone(&mut self, edge: EdgeId, now: Now) {
+    fn attach(&mut self, edge: EdgeId, attach: Box<Attach>, epoch: Epoch) {
+        let is_same_owner = attach.epoch == epoch;
+        let jid = attach.jid.clone();
+        self.run(&jid, Work::Attach(edge, attach, is_same_owner), self.now);
+    }
+
+    /// Runs `work` on the account of a session. One that has just ended may still have some on
+    /// its way.
+    fn run_for(&mut self, session: SessionId, work: Work) {
+        match self.sessions.get(&session).copied() {
+            Some(place) => self.run_at(place, work, self.now),
+            // Brought just now, by an attachment that waits for the account to be read.
+            None => self.run_for_waiting(session, work),
+        }
+    }
+
+    fn run_for_waiting(&mut self, session: SessionId, work: Work) {
+        if let Some(place) = self.arriving.get(&session).copied() {
+            self.run_at(place, work, self.now);
+        }
+    }
+
+    /// Every session of a lane that is gone has lost its connection.
+    fn edge_gone(&mut self, edge: EdgeId, unaccepted: Vec<u64>) {
         self.login.edge_gone(edge);
+        for slot in self.tenures.gathering().to_vec() {
+            if let Tenure::Gathering(gathering) = self.tenures.of_mut(slot) {
+                gathering.edge_gone(edge);
+            }
+            self.activate(slot);
+        }
         let mut lost: Vec<(SessionId, Place)> = Vec::new();
         for (session, place) in &self.sessions {
             let account = self
@@ -111,33 +221,62 @@ impl Shard {
                 .get_mut(*place)
                 .map(|resident| &resident.account);
             let known = account.and_then(|account| account.session(*session));
-            if known.is_some_and(|known| known.edge == edge) {
+            if known.is_some_and(|known| is_held_by(known, edge)) {
                 lost.push((*session, *place));
             }
         }
         // In the order of ids, not of the table: the same events give the same outputs.
         lost.sort_unstable();
         for (session, place) in lost {
-            self.run_at(place, Work::Detach(session, Detached::Lost), now);
+            self.run_at(place, Work::EdgeLost(session), self.now);
+        }
+        // What the edge may not have is stored with its sessions, or goes elsewhere.
+        for debt in unaccepted {
+            self.commits.owe(Some(debt));
         }
     }
 
-    fn routed(&mut self, routed: super::event::Routed, now: Now) {
+    pub(super) fn routed(&mut self, slot: Slot, routed: super::event::Routed) {
+        match self.tenures.of_mut(slot) {
+            Tenure::Active(_) => {}
+            Tenure::Gathering(gathering) => {
+                let epoch = gathering.epoch;
+                return gathering.push(Event::Routed(slot, epoch, routed));
+            }
+            // Sent again when there is an owner.
+            Tenure::Leaving(..) => return,
+            Tenure::Absent => return self.outputs.push(Output::Route(slot, routed)),
+        }
         let Some(to) = routed.stanza.to.clone() else {
-            return;
+            return self.emit(Output::Settle(routed.receipt));
         };
         if self.residents.find(to.bare()).is_none() && concerns_sessions_only(&routed.stanza) {
             // Nobody is there, and nothing would be kept: no need to read the account.
-            if let Some(receipt) = routed.receipt {
-                self.emit(Output::Settle(receipt));
-            }
-            return;
+            return self.emit(Output::Settle(routed.receipt));
         }
-        self.run(&to, Work::Routed(routed), now);
+        self.run(&to, Work::Routed(routed), self.now);
+    }
+
+    fn answered(&mut self, jid: &Jid, answered: Box<Answered>) {
+        // Asked by an owner of the slot that this node is not any more.
+        if self.residents.find(jid.bare()).is_some() {
+            self.run(jid, Work::Answered(answered), self.now);
+        }
+    }
+
+    fn admin(&mut self, jid: &Jid, request: Box<Request>) {
+        let slot = self.slot_of(jid);
+        if matches!(self.tenures.of(slot), Tenure::Active(_)) {
+            return self.run(jid, Work::Admin(request), self.now);
+        }
+        let text = "the account is moving to another node, try again";
+        let _ = request
+            .reply
+            .send(Err(crate::admin::Error::Store(text.to_owned())));
     }
 
     /// Runs `work` on the account of `jid`, which is read first if it is not in memory.
-    fn run(&mut self, jid: &Jid, work: Work, now: Now) {
+    pub(super) fn run(&mut self, jid: &Jid, work: Work, now: Now) {
         let place = match self.residents.find(jid.bare()) {
             Some(place) => place,
             None => {
@@ -150,11 +289,14 @@ impl Shard {
         self.run_at(place, work, now);
     }
 
-    fn run_at(&mut self, place: Place, work: Work, now: Now) {
+    pub(super) fn run_at(&mut self, place: Place, work: Work, now: Now) {
         let Some(mut resident) = self.residents.take(place) else {
             return;
         };
         if resident.is_loading {
+            if let Work::Attach(_, attach, _) = &work {
+                self.arriving.insert(attach.session, place);
+            }
             match resident.waiting.len() < WAITING_MAX || work.is_of_session() {
                 true => resident.waiting.push_back(work),
                 false => self.fail(&mut resident, work, Condition::ResourceConstraint),
@@ -167,7 +309,10 @@ impl Shard {
     }
 
     /// Runs one handler, contained: a panic costs the stanza that caused it.
-    fn handle(&mut self, place: Place, resident: &mut Resident, work: Work, now: Now) {
+    pub(super) fn handle(&mut self, place: Place, resident: &mut Resident, work: Work, now: Now) {
+        if self.is_repeated(place, resident, &work) {
+            return;
+        }
         if work
             .stanza()
             .is_some_and(|stanza| self.quarantine.holds(stanza))
@@ -177,7 +322,7 @@ impl Shard {
         let cause = Cause::of(&work);
         let stanza = work.stanza().cloned();
         let ending = match &work {
-            Work::Detach(session, _) => Some(*session),
+            Work::Detach(session, ..) | Work::Expire(session) => Some(*session),
             _ => None,
         };
         let existed = resident.account.exists();
@@ -211,8 +356,9 @@ impl Shard {
             "a handler panicked; its stanza is refused and the account is read again"
         );
         for output in cause.failure(resident, self, Condition::InternalServerError) {
-            self.emit(output);
+            self.release_plain(resident.slot, output);
         }
+        self.excuse(&cause);
         // A session that was beginning has not begun, one that was ending has ended.
         if let Some(session) = ending {
             self.sessions.remove(&session);
@@ -225,89 +371,70 @@ impl Shard {
         self.reload(resident);
     }
 
-    /// What is in memory may be half changed: read the account again, keep its sessions.
-    pub(super) fn reload(&mut self, resident: &mut Resident) {
-        resident.is_loading = true;
-        resident.is_read_due = true;
-        self.read_if_due(resident);
-    }
-
-    /// Reads an account again once all that it has written is stored: read before, it would lack
-    /// what is on its way.
-    pub(super) fn read_if_due(&mut self, resident: &mut Resident) {
-        if resident.is_read_due && resident.held.is_empty() {
-            resident.is_read_due = false;
-            let jid = resident.account.jid.clone();
-            self.outputs.push(Output::Load(resident.slot, jid));
-        }
-    }
-
-    fn loaded(&mut self, jid: &Jid, result: Result<Snapshot, store::Error>, now: Now) {
-        let Some(place) = self.residents.find(jid.bare()) else {
-            return;
-        };
-        let Some(mut resident) = self.residents.take(place) else {
-            return;
-        };
-        let read = result.map_err(|error| error.to_string());
-        let read = read.and_then(|snapshot| self.fill(&mut resident.account, &snapshot));
-        match read {
-            Ok(()) => {
-                resident.is_loading = false;
-                while let Some(work) = resident.waiting.pop_front() {
-                    self.handle(place, &mut resident, work, now);
-                    if resident.is_loading {
-                        break;
-                    }
-                }
-                self.leave_if_idle(place, &mut resident);
+    /// Whether a stanza has been here before: it was sent again because its sender could not know.
+    fn is_repeated(&mut self, place: Place, resident: &mut Resident, work: &Work) -> bool {
+        match work {
+            Work::Stanza {
+                session, number, ..
             }
-            Err(error) => {
-                tracing::error!(account = %jid, %error, "account cannot be read");
-                let waiting = std::mem::take(&mut resident.waiting);
-                for work in waiting {
-                    match matches!(work, Work::Detach(..) | Work::CatchUp(_)) {
-                        true => resident.waiting.push_back(work),
-                        false => self.fail(&mut resident, work, Condition::ResourceConstraint),
-                    }
+            | Work::Answer {
+                session, number, ..
+            } => {
+                let known = resident.account.session(*session);
+                let is_repeated = known.is_none_or(|known| known.progress.has(*number));
+                if is_repeated {
+                    self.progressed.push(*session);
                 }
-                if resident.account.sessions.is_empty() {
-                    self.residents.put(place, resident);
-                    return self.residents.remove(place);
-                }
-                self.unread.push(place);
+                is_repeated
             }
+            Work::Routed(routed) => {
+                let marks = &resident.account.marks;
+                if !routed.source.is_some_and(|source| marks.has(source)) {
+                    return false;
+                }
+                metrics::duplicate();
+                // It is settled when what it did the first time is stored.
+                self.hold_or_emit(place, resident, Output::Settle(routed.receipt), false);
+                true
+            }
+            _ => false,
         }
-        self.residents.put(place, resident);
-    }
-
-    fn fill(&self, account: &mut Account, snapshot: &Snapshot) -> Result<(), String> {
-        let row = snapshot
-            .rows
-            .iter()
-            .find(|(table, ..)| *table == CREDENTIALS.id);
-        let credentials = row
-            .map(|(.., value)| Credentials::decode(value))
-            .transpose();
-        let credentials = credentials.map_err(|error| format!("credentials: {error}"))?;
-        let mut slots = AccountSlots::default();
-        for load in &self.shared.pipeline.load {
-            load(&account.jid, snapshot, &mut slots)?;
-        }
-        account.credentials = credentials.map(Box::new);
-        account.slots = slots;
-        Ok(())
     }
 
     /// Tells whoever waits for `work` that it cannot be done.
-    fn fail(&mut self, resident: &mut Resident, work: Work, condition: Condition) {
+    pub(super) fn fail(&mut self, resident: &mut Resident, work: Work, condition: Condition) {
         let cause = Cause::of(&work);
         for output in cause.failure(resident, self, condition) {
-            self.emit(output);
+            self.release_plain(resident.slot, output);
         }
+        self.excuse(&cause);
         if let Work::Admin(request) = work {
             let error = crate::admin::Error::Store("the account cannot be read".to_owned());
             let _ = request.reply.send(Err(error));
+        }
+    }
+
+    /// Whoever waits for what has failed before it was begun, waits no longer: he has an error.
+    fn excuse(&mut self, cause: &Cause) {
+        match cause {
+            Cause::Client(session, number, _) => self.finished.push((*session, *number)),
+            Cause::Routed(_, _, receipt) => self.emit(Output::Settle(*receipt)),
+            Cause::Request(_, Some(debt)) => {
+                if let Some(creditor) = self.debts.close(*debt) {
+                    self.tell(creditor);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Releases an output that needs no account but may need its slot.
+    pub(super) fn release_plain(&mut self, slot: Slot, output: Output) {
+        match output {
+            Output::Send(stanza, entered, source, debt) => {
+                self.send(slot, stanza, entered, source, debt);
+            }
+            other => self.emit(other),
         }
     }
 
@@ -323,50 +450,9 @@ impl Shard {
             false => self.idle.push_front((0, place)),
         }
     }
-
-    fn tick(&mut self, now: Now) {
-        self.login.tick(now);
-        let idle_ms = self.shared.config.limits.account_idle_secs * 1000;
-        while let Some((since, place)) = self.idle.front().copied() {
-            if since > 0 && now.mono.saturating_sub(since) < idle_ms {
-                break;
-            }
-            self.idle.pop_front();
-            let Some(resident) = self.residents.get_mut(place) else {
-                continue;
-            };
-            resident.is_queued = false;
-            if !resident.is_idle() {
-                continue;
-            }
-            let since = resident.account.touched;
-            if resident.account.exists() && now.mono.saturating_sub(since) < idle_ms {
-                resident.is_queued = true;
-                self.idle.push_back((since, place));
-                continue;
-            }
-            self.residents.remove(place);
-        }
-        for session in std::mem::take(&mut self.paced) {
-            if let Some(place) = self.sessions.get(&session).copied() {
-                self.run_at(place, Work::CatchUp(session), now);
-            }
-        }
-        for place in std::mem::take(&mut self.unread) {
-            if let Some(resident) = self.residents.get_mut(place) {
-                let load = Output::Load(resident.slot, resident.account.jid.clone());
-                self.outputs.push(load);
-            }
-        }
-    }
 }
 
-/// Whether a stanza matters only to sessions: an account without any need not be read for it.
-fn concerns_sessions_only(stanza: &Stanza) -> bool {
-    matches!(
-        (stanza.kind, stanza.type_),
-        (Kind::Presence, Type::Available | Type::Unavailable)
-            | (Kind::Iq, Type::Result)
-            | (_, Type::Error)
-    )
+/// Whether a session has its connection on this lane, or is about to.
+fn is_held_by(session: &Session, edge: EdgeId) -> bool {
+    matches!(session.whereabouts(), At::Edge(at, _) if at == edge)
 }

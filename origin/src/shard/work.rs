@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use couplet_proto::link::frame::ToEdge;
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
-use couplet_proto::xmpp::error::{Condition, ErrorType, SaslCondition, StanzaError};
+use couplet_proto::link::frame::{Detached, ToEdge};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
+use couplet_proto::xmpp::error::{
+    Condition, ErrorType, SaslCondition, StanzaError, StreamCondition,
+};
 use couplet_proto::{Jid, Stanza};
 
+use super::debts::DebtId;
 use super::event::{Answered, Receipt, Work};
 use super::login::Login;
 use super::output::Output;
@@ -15,25 +18,53 @@ use super::state::Shard;
 use crate::admin::{Action, Answering, Error, Request};
 use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ctx};
-use crate::route::{self, bounce, iq, lifecycle, presence};
+use crate::route::{self, bounce, iq, lifecycle, presence, resumption};
+use crate::session::At;
 use crate::store::{self, CREDENTIALS};
 
 /// Runs `work` on the account of `ctx`.
 pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
     match work {
         Work::Stanza {
-            session, stanza, ..
+            session,
+            number,
+            stanza,
         } => {
             ctx.set_session(Some(session));
+            ctx.source = Some(Source {
+                session,
+                number,
+                part: Source::OWN,
+            });
             let entered = ctx.now.mono.max(1);
             route::sent(ctx, stanza, entered);
         }
-        Work::Routed(routed) => route::received(ctx, routed.stanza, routed.entered),
-        // Without stream management a session lives as long as its connection.
-        Work::Detach(session, reason) => {
-            tracing::debug!(account = %ctx.account.jid, %session, ?reason, "session ended");
-            lifecycle::end(ctx, session);
+        Work::Answer {
+            session, answer, ..
+        } => ctx.deliver(session, answer),
+        Work::Routed(routed) => {
+            ctx.source = routed.source;
+            route::received(ctx, routed.stanza, routed.entered);
         }
+        Work::Acked(session, count) => resumption::acked_up_to(ctx, session, count),
+        Work::Enable {
+            session,
+            number,
+            resume_secs,
+        } => resumption::enable(ctx, session, number, resume_secs),
+        Work::Attach(edge, attach, is_same_owner) => {
+            resumption::attach(ctx, edge, &attach, is_same_owner);
+        }
+        Work::Resume(edge, connection, request) => {
+            super::login::resume(ctx, edge, connection, &request);
+        }
+        Work::Detach(session, from, reason) => detach(ctx, session, from, reason),
+        Work::EdgeLost(session) => resumption::lose(ctx, session),
+        Work::Expire(session) => expire(ctx, session),
+        Work::Sleep(session) => resumption::sleep(ctx, session),
+        Work::Store(session) => resumption::store(ctx, session),
+        Work::Kept(session) => resumption::kept(ctx, session),
+        Work::Wake => {}
         Work::CatchUp(session) => presence::catch_up(ctx, session),
         Work::Authenticate(edge, connection, request) => {
             login.authenticate(ctx, edge, connection, &request);
@@ -43,13 +74,53 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Register(edge, connection, request) => {
             login.register(ctx, edge, connection, &request);
         }
-        Work::Bind(edge, connection, request) => login.bind(ctx, edge, connection, &request),
+        Work::Bind(edge, connection, request) => {
+            super::login::bind(ctx, edge, connection, &request);
+        }
         Work::Answered(answered) => self::answered(ctx, *answered),
         Work::Verified(verified) => {
             login.verified(ctx, verified.edge, verified.connection, verified.step);
         }
         Work::Admin(request) => admin(ctx, *request),
     }
+}
+
+/// A session's connection is gone.
+fn detach(ctx: &mut Ctx<'_>, session: SessionId, from: (EdgeId, ConnectionId), reason: Detached) {
+    tracing::debug!(account = %ctx.account.jid, %session, ?reason, "session detached");
+    let known = ctx.account.session(session);
+    if !known.is_some_and(|known| is_at(known.whereabouts(), from)) {
+        // Resumed by another connection meanwhile, or asleep already.
+        return;
+    }
+    let managed = ctx.account.session(session);
+    let managed = managed.and_then(|known| known.managed.as_ref());
+    let is_resumable = managed.is_some_and(|managed| managed.resume_secs > 0);
+    match reason == Detached::Lost && is_resumable {
+        true => resumption::lose(ctx, session),
+        false => lifecycle::end(ctx, session),
+    }
+}
+
+/// Nobody has come back for a session in time.
+fn expire(ctx: &mut Ctx<'_>, session: SessionId) {
+    let known = ctx.account.session(session);
+    let is_over = known.is_some_and(|known| match known.whereabouts() {
+        At::Nowhere(until) => until <= ctx.now.mono,
+        At::Edge(..) => false,
+    });
+    if !is_over {
+        // It has come back meanwhile.
+        return;
+    }
+    tracing::debug!(account = %ctx.account.jid, %session, "session expired");
+    lifecycle::end(ctx, session);
+}
+
+/// Whether a session has this connection. An edge of the version before names none.
+fn is_at(at: At, (edge, connection): (EdgeId, ConnectionId)) -> bool {
+    at == At::Edge(edge, connection)
+        || (connection.0 == 0 && matches!(at, At::Edge(of, _) if of == edge))
 }
 
 fn answered(ctx: &mut Ctx<'_>, answered: Answered) {
@@ -114,15 +185,19 @@ pub(super) enum Cause {
     /// A client's stanza, by number.
     Client(SessionId, u64, Arc<Stanza>),
     /// A stanza from another account.
-    Routed(Arc<Stanza>, Option<Receipt>),
+    Routed(Arc<Stanza>, Option<Source>, Receipt),
     /// A connection that authenticates.
     Exchange(EdgeId, ConnectionId),
     /// A connection that registers.
     Registration(EdgeId, ConnectionId, Arc<Stanza>),
     /// A connection that binds.
     Binding(EdgeId, ConnectionId),
-    /// A request that waited for an answer.
-    Request(Arc<Stanza>, Option<Receipt>),
+    /// A connection that takes up a session.
+    Resumption(EdgeId, ConnectionId),
+    /// A request that waited for an answer, and what waits for it.
+    Request(Arc<Stanza>, Option<DebtId>),
+    /// A connection that is gone.
+    Departure(EdgeId, ConnectionId),
     /// Nobody.
     Nobody,
 }
@@ -132,12 +207,20 @@ pub(super) enum Cause {
 impl Cause {
     pub(super) fn of(work: &Work) -> Self {
         match work {
+            Work::Detach(_, (edge, connection), _) => Self::Departure(*edge, *connection),
             Work::Stanza {
                 session,
                 number,
                 stanza,
             } => Self::Client(*session, *number, stanza.clone()),
-            Work::Routed(routed) => Self::Routed(routed.stanza.clone(), routed.receipt),
+            Work::Answer {
+                session,
+                number,
+                answer,
+            } => Self::Client(*session, *number, answer.clone()),
+            Work::Routed(routed) => {
+                Self::Routed(routed.stanza.clone(), routed.source, routed.receipt)
+            }
             Work::Authenticate(edge, connection, _) | Work::Respond(edge, connection, _) => {
                 Self::Exchange(*edge, *connection)
             }
@@ -146,16 +229,57 @@ impl Cause {
                 Self::Registration(*edge, *connection, request.request.clone())
             }
             Work::Bind(edge, connection, _) => Self::Binding(*edge, *connection),
+            Work::Resume(edge, connection, _) => Self::Resumption(*edge, *connection),
             Work::Answered(answered) => {
                 match (&answered.asked.request, answered.asked.connection) {
                     (Some(request), Some((edge, connection))) => {
                         Self::Registration(edge, connection, request.clone())
                     }
-                    (Some(request), None) => Self::Request(request.clone(), answered.receipt),
+                    (Some(request), None) => Self::Request(request.clone(), answered.debt),
                     (None, _) => Self::Nobody,
                 }
             }
-            Work::Detach(..) | Work::CatchUp(_) | Work::Abort(..) | Work::Admin(_) => Self::Nobody,
+            Work::Acked(..)
+            | Work::Enable { .. }
+            | Work::Attach(..)
+            | Work::EdgeLost(_)
+            | Work::Expire(_)
+            | Work::Kept(_)
+            | Work::Sleep(_)
+            | Work::Store(_)
+            | Work::Wake
+            | Work::CatchUp(_)
+            | Work::Abort(..)
+            | Work::Admin(_) => Self::Nobody,
+        }
+    }
+
+    /// What the `part`th stanza that comes of this comes from.
+    pub(super) fn source(&self, part: u32) -> Option<Source> {
+        match self {
+            Self::Client(session, number, _) => Some(Source {
+                session: *session,
+                number: *number,
+                part,
+            }),
+            _ => None,
+        }
+    }
+
+    /// What a stanza from another account comes from, if a client sent it.
+    pub(super) fn routed_source(&self) -> Option<Source> {
+        match self {
+            Self::Routed(_, source, _) => *source,
+            _ => None,
+        }
+    }
+
+    /// Who is told of a failure when what was written is lost. A session that has been taken up
+    /// stays so.
+    pub(super) fn of_write(&self) -> Self {
+        match self {
+            Self::Resumption(..) => Self::Nobody,
+            other => other.clone(),
         }
     }
 
@@ -171,26 +295,20 @@ impl Cause {
             _ => condition.default_type(),
         });
         let to_edge = |edge, body| match shard.frame(resident.slot, body) {
-            Some(frame) => vec![Output::ToEdge(edge, frame)],
+            Some(frame) => vec![Output::ToEdge(edge, frame, None)],
             None => Vec::new(),
         };
         match self {
-            Self::Client(session, number, stanza) => {
+            Self::Client(session, _, stanza) => {
                 let mut stanza = (**stanza).clone();
                 stanza.from = resident
                     .account
                     .session(*session)
                     .map(|known| known.jid.clone());
                 stanza.to = stanza.to.or_else(|| Some(resident.account.jid.clone()));
-                let mut outputs = refusal(shard, &stanza, &error);
-                outputs.push(Output::Finish(shard.receipt(*session, *number)));
-                outputs
+                refusal(shard, &stanza, &error)
             }
-            Self::Routed(stanza, receipt) | Self::Request(stanza, receipt) => {
-                let mut outputs = refusal(shard, stanza, &error);
-                outputs.extend(receipt.map(Output::Settle));
-                outputs
-            }
+            Self::Routed(stanza, ..) | Self::Request(stanza, _) => refusal(shard, stanza, &error),
             Self::Exchange(edge, connection) => {
                 let refused = ToEdge::Refused {
                     connection: *connection,
@@ -213,7 +331,16 @@ impl Cause {
                 };
                 to_edge(*edge, refused)
             }
-            Self::Nobody => Vec::new(),
+            // The session may be there: the client is to come again, not to give it up.
+            Self::Resumption(edge, connection) => {
+                let close = ToEdge::Close {
+                    connection: *connection,
+                    condition: StreamCondition::ResourceConstraint,
+                    text: Some("the session cannot be read now, try again"),
+                };
+                to_edge(*edge, close)
+            }
+            Self::Departure(..) | Self::Nobody => Vec::new(),
         }
     }
 }
@@ -222,6 +349,6 @@ fn refusal(shard: &Shard, stanza: &Stanza, error: &StanzaError) -> Vec<Output> {
     let to_local = |to: &Jid| shard.shared.is_local(to.domain());
     let reply =
         bounce::reply(stanza, error).filter(|reply| reply.to.as_ref().is_some_and(to_local));
-    let route = reply.map(|reply| shard.route_output(Arc::new(reply), 0, None));
-    route.into_iter().collect()
+    let send = reply.map(|reply| Output::Send(Arc::new(reply), 0, None, None));
+    send.into_iter().collect()
 }

@@ -1,9 +1,11 @@
 //! Keys: every stored key is made and read here.
 //!
 //! ```text
-//! format, seed   01 name
+//! format, seed,
+//! secret         01 name
 //! owner          02 slot
 //! account        03 length(domain) domain local
+//! sleeper        04 slot owner
 //! row            10 slot length(owner) owner kind id key
 //! entry          11 slot length(owner) owner id millis count
 //! ```
@@ -24,6 +26,7 @@ use super::{Log, LogId, Table};
 const META: u8 = 0x01;
 const OWNER: u8 = 0x02;
 const ACCOUNT: u8 = 0x03;
+const SLEEPER: u8 = 0x04;
 const ROW: u8 = 0x10;
 const ENTRY: u8 = 0x11;
 
@@ -54,6 +57,11 @@ pub(super) fn format() -> Key {
 /// The cluster's seed.
 pub(super) fn seed() -> Key {
     [&[META], "seed".as_bytes()].concat()
+}
+
+/// What only the origins of the cluster know.
+pub(super) fn secret() -> Key {
+    [&[META], "secret".as_bytes()].concat()
 }
 
 /// Who owns a slot.
@@ -94,6 +102,23 @@ pub(super) fn accounts(domain: &str, after: Option<&str>) -> Range<Key> {
 pub(super) fn read_account<'a>(domain: &str, key: &'a [u8]) -> Option<&'a str> {
     let local = key.strip_prefix(accounts_of(domain).as_slice())?;
     str::from_utf8(local).ok()
+}
+
+/// That an account has sessions that wait for their clients.
+pub(super) fn sleeper(slot: Slot, jid: &Jid) -> Key {
+    let mut key = sleepers_of(slot);
+    key.extend(jid.bare().as_bytes());
+    key
+}
+
+/// The accounts of a slot with such sessions.
+pub(super) fn sleepers(slot: Slot) -> Range<Key> {
+    prefixed(sleepers_of(slot))
+}
+
+/// The account of a key among [`sleepers`].
+pub(super) fn read_sleeper(key: &[u8]) -> Option<&str> {
+    str::from_utf8(key.get(1 + 2..)?).ok()
 }
 
 /// A row of a table.
@@ -179,6 +204,12 @@ pub(super) fn read_entry(key: &[u8]) -> Option<LogId> {
 fn accounts_of(domain: &str) -> Key {
     let mut key = vec![ACCOUNT];
     extend_with_length(&mut key, domain);
+    key
+}
+
+fn sleepers_of(slot: Slot) -> Key {
+    let mut key = vec![SLEEPER];
+    key.extend(slot.number().to_be_bytes());
     key
 }
 
@@ -279,6 +310,8 @@ mod tests {
         );
         assert_eq!(account("b", "a"), b"\x03\x00\x01ba");
         assert_eq!(owner(slot()), b"\x02\x01\x02");
+        assert_eq!(sleeper(slot(), &jid("a@b/c")), b"\x04\x01\x02a@b");
+        assert_eq!(secret(), b"\x01secret");
         assert_eq!(
             (format(), seed()),
             (b"\x01format".into(), b"\x01seed".into())
@@ -296,6 +329,7 @@ mod tests {
         assert_eq!(read_owner(&owner(slot)), Some(slot));
         assert_eq!(read_account("b", &account("b", "a")), Some("a"));
         assert_eq!(read_account("b", &account("bb", "a")), None);
+        assert_eq!(read_sleeper(&sleeper(slot, &owner_jid)), Some("a@b"));
         assert_eq!(
             read_loaded(&owner_jid, &row(slot, &owner_jid, ROSTER, "x")),
             Some(Loaded::Row(7, "x"))

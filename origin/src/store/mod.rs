@@ -11,6 +11,8 @@ pub mod codec;
 
 pub mod embedded;
 
+pub mod redis;
+
 mod key;
 
 #[cfg(test)]
@@ -18,15 +20,18 @@ mod tests;
 
 use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin;
+use std::time::Instant;
 
 use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
+pub use couplet_proto::link::id::LogId;
+use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{Seed, Slot};
 
 /// A future the store returns.
-pub type Answer<'a, T, E = Error> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
+pub type Answer<'a, T, E = Error> = pin::Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
 
 /// A map every owner has: key → value. Declared by the feature that owns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,21 +54,19 @@ pub struct Log {
     pub name: &'static str,
 }
 
-/// Where an entry stands in a log: the time it was made in milliseconds, then a count, so that
-/// ids grow and a repeated append is the same entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct LogId {
-    /// Milliseconds since 1970.
-    pub millis: u64,
-    /// Order within the millisecond.
-    pub count: u32,
-}
-
 /// The credentials table: its rows are the accounts there are, and a store keeps the list of
 /// [`Store::accounts`] by them.
 pub const CREDENTIALS: Table = Table {
     id: 1,
     name: "credentials",
+    is_resident: true,
+};
+
+/// The sessions that wait for their clients to come back: a store keeps the list of
+/// [`Store::sleepers`] by its rows.
+pub const SLEEPING: Table = Table {
+    id: 7,
+    name: "sleeping",
     is_resident: true,
 };
 
@@ -148,9 +151,16 @@ pub trait Store: Send + Sync + 'static {
     /// The cluster's seed, made when the store was.
     fn seed(&self) -> Seed;
 
+    /// What all origins of the cluster know and nobody else: the key of what they sign. Made when
+    /// the store was.
+    fn secret(&self) -> [u8; 32];
+
     /// Makes `node` the owner of these slots, each at the epoch after the stored one. From then
     /// on `node` is who commits through this store.
     fn claim<'a>(&'a self, node: &'a str, slots: Vec<Slot>) -> Answer<'a, Vec<(Slot, Epoch)>>;
+
+    /// The accounts of a slot that have rows in [`SLEEPING`], in no order.
+    fn sleepers(&self, slot: Slot) -> Answer<'_, Vec<Jid>>;
 
     /// What an account needs to be active.
     fn load(&self, slot: Slot, owner: Jid) -> Answer<'_, Snapshot>;
@@ -178,6 +188,15 @@ pub trait Store: Send + Sync + 'static {
     /// may or may not be stored; repeating it is safe as long as nothing was committed since.
     fn commit(&self, batch: Batch) -> Answer<'_, ()>;
 
+    /// The same for one who waits until `deadline` and not longer. A store whose requests can lie
+    /// somewhere on their way does not carry them out after it.
+    ///
+    /// # Errors
+    /// As [`Store::commit`].
+    fn commit_until(&self, batch: Batch, _deadline: Instant) -> Answer<'_, ()> {
+        self.commit(batch)
+    }
+
     /// Accounts of a domain in byte order of their local part after `after`, at most `max`.
     fn accounts(
         &self,
@@ -189,4 +208,83 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a consistent copy into the folder `to`, which must not exist or be empty, while
     /// everything goes on. The copy can be used as a data folder.
     fn backup<'a>(&'a self, to: &'a Path) -> Answer<'a, ()>;
+}
+
+/// What the origins of a cluster agree on: who is there, and who owns which slot.
+///
+/// Leases and views are liveness: who acts on an old one is stopped by the fence of
+/// [`Store::commit`].
+pub trait Registry: Send + Sync + 'static {
+    /// Says that `me` is alive for `lease_ms` more milliseconds by the store's clock, and what it
+    /// is; answers who else is.
+    fn beat<'a>(&'a self, me: &'a Member, lease_ms: u64) -> Answer<'a, View>;
+
+    /// Takes a node's lease away at once: it has left.
+    fn leave<'a>(&'a self, node: &'a NodeId) -> Answer<'a, ()>;
+
+    /// The stored owner of every slot, in order of their numbers.
+    fn owners(&self) -> Answer<'_, Vec<Option<Owner>>>;
+
+    /// Makes `node` the owner of slots, each at the epoch after the stored one, where the stored
+    /// owner is still the one expected; answers the owner there is now. Changes the version of
+    /// the view.
+    fn take<'a>(
+        &'a self,
+        node: &'a NodeId,
+        slots: Vec<(Slot, Option<Owner>)>,
+    ) -> Answer<'a, Vec<(Slot, Owner)>>;
+
+    /// The pins: ranges of slots held to groups of origins, as an operator set them.
+    fn pins(&self) -> Answer<'_, Vec<Pin>>;
+
+    /// Replaces the pins. Changes the version of the view.
+    fn set_pins(&self, pins: Vec<Pin>) -> Answer<'_, ()>;
+}
+
+/// An origin as it describes itself to the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Which process.
+    pub node: NodeId,
+    /// Its name, which a restart keeps.
+    pub name: Box<str>,
+    /// Where edges and other origins reach it: `host:port`.
+    pub address: Box<str>,
+    /// Its share, relative to the others; 100 is usual.
+    pub weight: u32,
+    /// Which pins it takes; may be empty.
+    pub group: Box<str>,
+    /// Whether it wants to give its slots away.
+    pub is_draining: bool,
+}
+
+/// Who is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct View {
+    /// Every member whose lease is known, the one that asks included, and how many milliseconds
+    /// its lease still lasts by the store's clock: none or less for one that is silent. In order
+    /// of their ids.
+    pub members: Vec<(Member, i64)>,
+    /// Changes with every change of owners or pins.
+    pub version: u64,
+}
+
+/// The owner of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Which process.
+    pub node: NodeId,
+    /// At which epoch.
+    pub epoch: Epoch,
+}
+
+/// A range of slots held to a group of origins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pin {
+    /// The first slot.
+    pub first: Slot,
+    /// The last.
+    pub last: Slot,
+    /// The members of this group share it, while there is one.
+    pub group: Box<str>,
 }

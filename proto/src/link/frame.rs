@@ -7,7 +7,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::epoch::Epoch;
-use super::id::{ConnectionId, SessionId};
+use super::id::{ConnectionId, LogId, SessionId, Source};
 use crate::slot::Slot;
 use crate::xmpp::error::{SaslCondition, StanzaError, StreamCondition};
 use crate::xmpp::jid::Jid;
@@ -50,19 +50,59 @@ pub enum ToOrigin {
     /// An authenticated client binds a resource (RFC 6120 §7); answered by `Bound` or
     /// `BindRefused`.
     Bind(ConnectionId, Box<Bind>),
+    /// An authenticated client wants a former session back (XEP-0198 §5); answered by `Resumed`
+    /// or `ResumeRefused`.
+    Resume(ConnectionId, Box<Resume>),
+    /// The client of a session enables stream management (XEP-0198 §3); answered by `Enabled`.
+    Enable {
+        /// Which session.
+        session: SessionId,
+        /// How many stanzas the session had sent before: `h` counts from here.
+        number: u64,
+        /// The longest time in seconds the client wants the session kept after its connection is
+        /// lost; `None` when it does not want to resume, 0 when it leaves the time to us.
+        resume_secs: Option<u32>,
+    },
     /// A stanza from a bound session.
     Stanza {
         /// Which session.
         session: SessionId,
-        /// How many stanzas the session had sent when this one was done: 1 for the first.
+        /// How many stanzas the session had sent when this one was done: 1 for the first. One
+        /// already seen changes nothing.
         number: u64,
         /// The stanza; `from` is not set.
         stanza: Arc<Stanza>,
     },
+    /// A stanza of a bound session that the edge has refused: the owner delivers the answer, so
+    /// that all a client gets is in one order and counted by both.
+    Answer {
+        /// Which session.
+        session: SessionId,
+        /// The number of the stanza that was refused.
+        number: u64,
+        /// What its sender is told; `to` is the session.
+        answer: Arc<Stanza>,
+    },
+    /// The client has so many of the stanzas delivered to the session, counted from when it was
+    /// bound: it said so (XEP-0198), or, without stream management, its socket took them.
+    Acked {
+        /// Which session.
+        session: SessionId,
+        /// How many.
+        count: u64,
+    },
+    /// The sessions of this slot that this edge holds: the first thing a new owner hears from an
+    /// edge about the slot. It waits a little for each of them to attach or detach.
+    Expect(Vec<SessionId>),
+    /// The connection of a session is here: said to a new owner, or to the old one through a new
+    /// link. Everything of the session not yet taken follows again.
+    Attach(Box<Attach>),
     /// The connection of a session is gone.
     Detach {
         /// Which session.
         session: SessionId,
+        /// Which connection: a session that has another one stays as it is.
+        connection: ConnectionId,
         /// How it went.
         reason: Detached,
     },
@@ -135,7 +175,79 @@ pub struct Bind {
     pub peer: Option<IpAddr>,
 }
 
-/// Given with `Authenticated`, shown with `Bind`; worth one bind of that account.
+/// A request for a former session.
+#[derive(Debug, Clone)]
+pub struct Resume {
+    /// The authenticated account.
+    pub account: Jid,
+    /// The proof that an owner of the slot authenticated this connection.
+    pub token: AuthToken,
+    /// The id of stream management that `Enabled` gave.
+    pub previous: Box<str>,
+    /// How many stanzas the client has had since it enabled stream management, modulo 2^32.
+    pub h: u32,
+    /// The client's address, for logs and operators.
+    pub peer: Option<IpAddr>,
+}
+
+/// A session as its edge knows it: enough for a new owner to go on with it.
+#[derive(Debug, Clone)]
+pub struct Attach {
+    /// Which session.
+    pub session: SessionId,
+    /// Its connection on this edge.
+    pub connection: ConnectionId,
+    /// Its full address.
+    pub jid: Jid,
+    /// The epoch at which the edge last heard of the session from an owner: one that owns the slot
+    /// at that very epoch must know the session.
+    pub epoch: Epoch,
+    /// What the owner last gave with `Keep`.
+    pub state: Bytes,
+    /// Everything the client has sent up to this number has taken effect.
+    pub taken: u64,
+    /// How many stanzas the edge has accepted for the session since it was bound.
+    pub received: u64,
+    /// How many of them the client has.
+    pub acked: u64,
+    /// Those in between, while stream management is on: the last `received - acked`, in order.
+    pub unacked: Vec<Unacked>,
+    /// Which stanzas of others the connection has had of late, whether its client has them or not.
+    pub seen: Vec<Source>,
+    /// The client's address.
+    pub peer: Option<IpAddr>,
+}
+
+/// A stanza delivered to a session whose client has not acknowledged it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unacked {
+    /// The stanza.
+    pub stanza: Arc<Stanza>,
+    /// See [`Delivery::source`].
+    pub source: Option<Source>,
+    /// See [`Delivery::log`].
+    pub log: Option<LogId>,
+}
+
+/// One stanza for many sockets.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Who gets it.
+    pub connections: SmallVec<[ConnectionId; 2]>,
+    /// The stanza; `to` and `from` are set.
+    pub stanza: Arc<Stanza>,
+    /// Which stanza of which session it is, when a client sent it: a connection that has had it
+    /// does not get it again.
+    pub source: Option<Source>,
+    /// Where it stands in its receiver's log of messages that waited, if it does.
+    pub log: Option<LogId>,
+    /// When the stanza entered the origin, in the process's monotonic milliseconds; 0 when it did
+    /// not come from a client. For the latency histogram.
+    pub entered: u64,
+}
+
+/// Given with `Authenticated`, shown with `Bind` and `Resume`: says that an origin of this cluster
+/// has authenticated the account, and until when that counts. Origins alone can make one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AuthToken(pub u128);
 
@@ -192,18 +304,55 @@ pub enum ToEdge {
         /// Why.
         error: StanzaError,
     },
-    /// A stanza for these connections of this edge: one payload, many sockets.
-    Deliver {
-        /// Who gets it.
-        connections: SmallVec<[ConnectionId; 2]>,
-        /// `to` and `from` are set.
-        stanza: Arc<Stanza>,
-        /// When the stanza entered the origin, in the process's monotonic milliseconds; 0 when
-        /// it did not come from a client. For the latency histogram.
-        entered: u64,
+    /// The client has its former session back. What it has not had follows in order.
+    Resumed {
+        /// Whose request.
+        connection: ConnectionId,
+        /// The session.
+        session: SessionId,
+        /// Its full address.
+        jid: Jid,
+        /// The number of its last stanza that has taken effect.
+        taken: u64,
+        /// The number its client's count began after: `h` is `taken - enabled`, modulo 2^32.
+        enabled: u64,
+        /// How many stanzas its client has had since it was bound.
+        acked: u64,
+        /// How many of them it had had when it enabled stream management: the client counts from
+        /// there.
+        acked_enabled: u64,
+    },
+    /// The client does not get its former session (XEP-0198 §5).
+    ResumeRefused {
+        /// Whose request.
+        connection: ConnectionId,
+        /// Why.
+        why: ResumeError,
+        /// How many stanzas of its former session were taken since it enabled stream management,
+        /// modulo 2^32, if that is still known.
+        h: Option<u32>,
+    },
+    /// Stream management is on: `Deliver`s after this are counted.
+    Enabled {
+        /// Whose request.
+        connection: ConnectionId,
+        /// What the client resumes by; `None` when it cannot.
+        id: Option<Box<str>>,
+        /// How many seconds the session is kept after its connection is lost.
+        max_secs: u32,
+    },
+    /// A stanza for connections of this edge.
+    Deliver(Delivery),
+    /// What to tell a new owner of the session, should there be one.
+    Keep {
+        /// Whose session.
+        connection: ConnectionId,
+        /// Not for the edge to read.
+        state: Bytes,
     },
     /// Everything the session sent up to this number has taken effect and, where it had to be,
-    /// is stored. Returns flow-control credit.
+    /// is stored. Returns flow-control credit. [`ToEdge::ALL`] answers a `Detach` likewise: no
+    /// owner need hear of the session any more.
     Taken {
         /// Whose stanzas.
         connection: ConnectionId,
@@ -219,6 +368,47 @@ pub enum ToEdge {
         /// A sentence for people.
         text: Option<&'static str>,
     },
+}
+
+/// Why a client does not get its former session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResumeError {
+    /// There is none of this id, or not any more: `item-not-found`.
+    NotFound,
+    /// The proof of authentication is not valid: `not-authorized`.
+    NotAuthorized,
+    /// The client claims to have had more than was sent: the stream ends with
+    /// `undefined-condition` and `handled-count-too-high`.
+    HandledTooHigh {
+        /// How many were sent since stream management was enabled, modulo 2^32.
+        sent: u32,
+    },
+}
+
+// === impl ToEdge ===
+
+impl ToEdge {
+    /// The number that says that all a session sent, and its end, has taken effect.
+    pub const ALL: u64 = u64::MAX;
+
+    /// The one connection it is for; `None` for a delivery, which may have many.
+    pub fn connection(&self) -> Option<ConnectionId> {
+        match self {
+            Self::Deliver(_) => None,
+            Self::Challenge { connection, .. }
+            | Self::Authenticated { connection, .. }
+            | Self::Refused { connection, .. }
+            | Self::Registered { connection, .. }
+            | Self::Bound { connection, .. }
+            | Self::BindRefused { connection, .. }
+            | Self::Resumed { connection, .. }
+            | Self::ResumeRefused { connection, .. }
+            | Self::Enabled { connection, .. }
+            | Self::Keep { connection, .. }
+            | Self::Taken { connection, .. }
+            | Self::Close { connection, .. } => Some(*connection),
+        }
+    }
 }
 
 // === impl Authenticate ===

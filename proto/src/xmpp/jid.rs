@@ -70,6 +70,23 @@ impl Jid {
         }
     }
 
+    /// Takes an address that a node of ours has prepared; `None` when it cannot be one.
+    pub fn from_prepared(text: &str) -> Option<Self> {
+        let (bare, resource) = match text.split_once('/') {
+            Some((bare, resource)) => (bare, Some(resource)),
+            None => (text, None),
+        };
+        let (local, domain) = match bare.split_once('@') {
+            Some((local, domain)) => (Some(local), domain),
+            None => (None, bare),
+        };
+        let is_whole = local.is_none_or(has_length)
+            && has_length(domain)
+            && !domain.contains('@')
+            && resource.is_none_or(has_length);
+        is_whole.then(|| Self::split(Arc::from(text)))
+    }
+
     /// The address made of these parts, each prepared.
     ///
     /// # Errors

@@ -67,6 +67,11 @@ impl Payload {
         &self.xml
     }
 
+    /// Where the children stand in [`Payload::xml`], in order.
+    pub fn index(&self) -> &[Entry] {
+        &self.children
+    }
+
     /// How many bytes the children take.
     pub fn len(&self) -> usize {
         self.xml.len()

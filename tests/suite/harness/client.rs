@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use super::reading::{Incoming, Reading};
 use super::sasl::{self, Binding, Scram};
 use super::tls;
 use super::tree::Tree;
@@ -21,9 +22,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(crate) struct Client {
     transport: Transport,
-    unread: Vec<u8>,
-    /// The open tag of the server's stream: the namespaces its elements are read with.
-    context: String,
+    reading: Reading,
     /// Read while waiting for something else; `next` gives these first.
     aside: VecDeque<Tree>,
     /// The full address once bound.
@@ -42,19 +41,6 @@ pub(crate) struct Client {
 enum Transport {
     Plain(TcpStream),
     Tls(Box<tls::Stream>),
-}
-
-/// What comes next on a stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Incoming {
-    /// The server's stream header.
-    Header(Tree),
-    /// A whole element directly inside the stream.
-    Element(Tree),
-    /// `</stream:stream>`.
-    End,
-    /// The connection is closed or reset.
-    Eof,
 }
 
 // === impl Client ===
@@ -81,8 +67,7 @@ impl Client {
         socket.set_write_timeout(patience).expect("a TCP socket");
         Self {
             transport: Transport::Plain(socket),
-            unread: Vec::new(),
-            context: String::new(),
+            reading: Reading::default(),
             aside: VecDeque::new(),
             jid: String::new(),
             domain: String::new(),
@@ -132,8 +117,7 @@ impl Client {
         let stream = wish.handshake(socket)?;
         Ok(Self {
             transport: Transport::Tls(Box::new(stream)),
-            unread: Vec::new(),
-            context: String::new(),
+            reading: Reading::default(),
             ..self
         })
     }
@@ -146,7 +130,7 @@ impl Client {
             answer.is("proceed", "urn:ietf:params:xml:ns:xmpp-tls"),
             "{answer}"
         );
-        assert!(self.unread.is_empty(), "plaintext after <proceed/>");
+        assert!(self.reading.is_empty(), "plaintext after <proceed/>");
         self.secured(wish).expect("a TLS handshake")
     }
 
@@ -337,7 +321,7 @@ impl Client {
     pub(crate) fn incoming(&mut self) -> Incoming {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(incoming) = self.parse() {
+            if let Some(incoming) = self.reading.next() {
                 return incoming;
             }
             match self.fill(deadline) {
@@ -368,38 +352,10 @@ impl Client {
             Transport::Plain(socket) => socket.read(&mut buffer)?,
             Transport::Tls(stream) => stream.read(&mut buffer)?,
         };
-        self.unread.extend_from_slice(&buffer[..count]);
+        self.reading.push(&buffer[..count]);
         self.transcript
             .push_str(&String::from_utf8_lossy(&buffer[..count]));
         Ok(count)
-    }
-
-    fn parse(&mut self) -> Option<Incoming> {
-        let valid = match std::str::from_utf8(&self.unread) {
-            Ok(text) => text,
-            Err(error) => {
-                let valid = &self.unread[..error.valid_up_to()];
-                std::str::from_utf8(valid).expect("just checked")
-            }
-        };
-        let mut text = valid.trim_start();
-        if text.starts_with("<?xml") {
-            text = text[text.find("?>")? + 2..].trim_start();
-        }
-        let skipped = valid.len() - text.len();
-        let (incoming, end) = if text.starts_with("<stream:stream") {
-            let end = text.find('>')? + 1;
-            text[..end].clone_into(&mut self.context);
-            let header = Tree::read_open_tag(&text[..end])?;
-            (Incoming::Header(header), end)
-        } else if text.starts_with("</stream:stream>") {
-            (Incoming::End, "</stream:stream>".len())
-        } else {
-            let (tree, end) = Tree::read(&self.context, text)?;
-            (Incoming::Element(tree), end)
-        };
-        self.unread.drain(..skipped + end);
-        Some(incoming)
     }
 
     /// Reads to the end of the connection; the stream error if there was one.

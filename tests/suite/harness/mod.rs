@@ -3,6 +3,8 @@
 pub(crate) mod attack;
 pub(crate) mod client;
 pub(crate) mod pattern;
+pub(crate) mod process;
+pub(crate) mod reading;
 pub(crate) mod sasl;
 pub(crate) mod scene;
 pub(crate) mod server;

@@ -1,19 +1,18 @@
 //! The real server as a process of its own, on free ports and an empty data folder.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use super::client::{Client, PATIENCE, unique};
+use super::process::{Process, free_address};
 
 /// The password of every account that does not say otherwise.
 pub(crate) const PASSWORD: &str = "swordfish";
@@ -30,13 +29,6 @@ pub(crate) struct Server {
     settings: Vec<String>,
     folder: TempDir,
     process: Option<Process>,
-}
-
-/// The server and a shell that kills it should this process end without doing so.
-#[derive(Debug)]
-struct Process {
-    child: Child,
-    watchdog: Child,
 }
 
 // === impl Server ===
@@ -83,7 +75,7 @@ impl Server {
     pub(crate) fn run(&mut self) {
         assert!(self.process.is_none(), "it runs already");
         for _ in 0..3 {
-            let mut process = Process::spawn(&self.command("serve"), self.folder.path());
+            let mut process = self.spawn();
             if self.is_ready_before(Instant::now() + PATIENCE, &mut process) {
                 self.process = Some(process);
                 return;
@@ -94,6 +86,14 @@ impl Server {
             self.admin = free_address();
         }
         panic!("the server does not start: {}", self.log());
+    }
+
+    fn spawn(&self) -> Process {
+        let words = self.command("serve");
+        let mut command = Command::new(&words[0]);
+        command.args(&words[1..]);
+        let folder = self.folder.path();
+        Process::spawn(command, &folder.join("log"), Some(folder))
     }
 
     /// The command line of `couplet` with all settings.
@@ -116,7 +116,7 @@ impl Server {
             if self.http("/readyz").is_some_and(|(code, _)| code == 200) {
                 return true;
             }
-            if process.child.try_wait().expect("our child").is_some() {
+            if process.ended().is_some() {
                 return false;
             }
             thread::park_timeout(Duration::from_millis(10));
@@ -182,9 +182,7 @@ impl Server {
 
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
-        let command = format!("kill -{name} {}", self.id());
-        let status = Command::new("sh").args(["-c", &command]).status();
-        assert!(status.expect("a shell").success(), "{command}");
+        self.process.as_ref().expect("it runs").signal(name);
     }
 
     /// Waits until the process has ended by itself.
@@ -192,7 +190,7 @@ impl Server {
         let mut process = self.process.take().expect("it runs");
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            if let Some(status) = process.child.try_wait().expect("our child") {
+            if let Some(status) = process.ended() {
                 return status;
             }
             thread::park_timeout(Duration::from_millis(10));
@@ -202,7 +200,7 @@ impl Server {
 
     /// The process id.
     pub(crate) fn id(&self) -> u32 {
-        self.process.as_ref().expect("it runs").child.id()
+        self.process.as_ref().expect("it runs").id()
     }
 
     /// Bytes of memory the process holds.
@@ -242,61 +240,3 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("registration.per_hour_per_address", "100000"),
     ("log.level", "\"info\""),
 ];
-
-// === impl Process ===
-
-impl Process {
-    fn spawn(command: &[String], folder: &Path) -> Self {
-        let log = File::options()
-            .create(true)
-            .append(true)
-            .open(folder.join("log"))
-            .expect("a writable folder");
-        let child = Command::new(&command[0])
-            .args(&command[1..])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a file"))
-            .stderr(log)
-            .spawn()
-            .expect("the binary is built");
-        // The pipe closes however this process ends; then the shell reads the end of file.
-        let pid = child.id().to_string();
-        let watchdog = Command::new("sh")
-            .args([
-                "-c",
-                "trap '' TERM INT HUP; read _; kill -9 $0; rm -rf \"$1\"",
-                &pid,
-            ])
-            .arg::<&OsStr>(folder.as_ref())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a shell");
-        Self { child, watchdog }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // The watchdog first: afterwards the id may belong to another process.
-        let _ = self.watchdog.kill();
-        let _ = self.watchdog.wait();
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// A free loopback port below those the kernel gives to outgoing connections.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let start = u16::try_from(std::process::id() * 61 % 20_000).expect("small");
-    loop {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed) % 20_000;
-        let port = 12_000 + (start + step) % 20_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        if TcpListener::bind(address).is_ok() {
-            return address;
-        }
-    }
-}

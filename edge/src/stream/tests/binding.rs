@@ -77,8 +77,9 @@ fn stanzas_sent_along_with_the_bind_wait_for_it() {
              . waiting
              v bound juliet@localhost/balcony
              < <iq type='result' id='b'><bind xmlns='BINDING'><jid>juliet@localhost/balcony\
-             </jid></bind></iq><iq type='result' id='s' to='juliet@localhost/balcony'/>
+             </jid></bind></iq>
              ! bound juliet@localhost/balcony
+             ! up answer 1 <iq type='result' id='s' to='juliet@localhost/balcony'/>
              ! up 2 <presence/>",
         ],
     );

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! > xml      the client sends
-//! * event    secured [binding…], deadline, silent, shutdown, gone, lost, ping ID
+//! * event    secured [binding…], deadline, silent, shutdown, gone, lost, ping ID, origin-gone,
+//!            settled N, delivered N, ask
 //! v frame    the origin answers
 //! < xml      the server has said exactly this since the last line that made something happen
 //! ! action   then this must be done
@@ -13,23 +14,27 @@
 //!
 //! **Invariant:** whatever is said or done stands in the script; nothing is left over.
 
+mod acknowledging;
 mod authentication;
 mod binding;
 mod disorder;
 mod opening;
 mod registration;
+mod resuming;
 mod session;
+mod words;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use couplet_proto::link::frame::{AuthToken, Detached, ToEdge, ToOrigin};
+use couplet_proto::link::frame::{AuthToken, Detached, ResumeError, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::slot::{Seed, Slot};
 use couplet_proto::xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition};
 use couplet_proto::{Jid, Stanza};
 
+use self::words::{binding, describe, frame};
 use super::{Action, Actions, Caps, Event, Secured, Setup, Stream};
 use crate::framing::{Budget, Framer};
 
@@ -56,7 +61,7 @@ const AUTHENTICATED: &str = "<stream:features><bind xmlns='urn:ietf:params:xml:n
      <session xmlns='urn:ietf:params:xml:ns:xmpp-session'><optional/></session>\
      <ver xmlns='urn:xmpp:features:rosterver'/><sub xmlns='urn:xmpp:features:pre-approval'/>\
      <limits xmlns='urn:xmpp:stream-limits:0'><max-bytes>262144</max-bytes>\
-     <idle-seconds>300</idle-seconds></limits></stream:features>";
+     <idle-seconds>300</idle-seconds></limits><sm xmlns='urn:xmpp:sm:3'/></stream:features>";
 
 /// Opening of most scripts: a secure stream that awaits the client's choice.
 const SECURE: &str = "* secured tls-exporter tls-server-end-point
@@ -102,6 +107,8 @@ fn setup() -> Setup {
         auth_failures: 3,
         after_auth: Budget::AFTER_AUTH,
         idle_secs: Some(300),
+        location: None,
+        see_other_host: Arc::default(),
         caps: None,
     }
 }
@@ -126,6 +133,7 @@ fn expand(line: &str) -> String {
         ("ON_TLS", ON_TLS),
         ("TLS_FIRST", TLS_FIRST),
         ("AUTHENTICATED", AUTHENTICATED),
+        ("'SM'", "'urn:xmpp:sm:3'"),
         ("'SASL'", "'urn:ietf:params:xml:ns:xmpp-sasl'"),
         ("'TLS'", "'urn:ietf:params:xml:ns:xmpp-tls'"),
         ("'BINDING'", "'urn:ietf:params:xml:ns:xmpp-bind'"),
@@ -229,6 +237,19 @@ impl Player {
             "gone" => Event::ClientGone(Detached::Closed),
             "lost" => Event::ClientGone(Detached::Lost),
             "ping" => Event::Ping(words.next().expect("an id")),
+            "origin-gone" => Event::OriginGone,
+            "settled" => {
+                let number = words.next().expect("a number").parse().expect("a number");
+                return self.stream.settled(number, &mut self.out);
+            }
+            "delivered" => {
+                let count = words.next().expect("a number").parse().expect("a number");
+                return self.stream.delivered(count);
+            }
+            "ask" => {
+                self.stream.ask(&mut self.out);
+                return;
+            }
             word => panic!("what is {word:?}?"),
         };
         self.step(event);
@@ -246,14 +267,23 @@ impl Player {
             .iter()
             .filter(|action| matches!(action, Action::Answered(_)));
         if is_item {
-            // Each stanza error of ours is counted.
+            // Each stanza error of ours is counted, whoever delivers it.
+            let mut said = said.to_owned();
+            for action in &actions {
+                if let Action::Up(_, ToOrigin::Answer { answer, .. }) = action {
+                    said.push_str(&answer.to_string());
+                }
+            }
             let errors = said.matches("<error type=").count();
             assert_eq!(answered.count(), errors, "{said}");
+            for action in &actions {
+                if let Action::Answered(condition) = action {
+                    assert!(said.contains(&format!("<{} ", condition.name())), "{said}");
+                }
+            }
         }
         for action in actions {
-            if let Action::Answered(condition) = action {
-                let said = String::from_utf8_lossy(&self.out[before..]);
-                assert!(said.contains(&format!("<{} ", condition.name())), "{said}");
+            if matches!(action, Action::Answered(_)) {
                 continue;
             }
             self.done.push(describe(&action));
@@ -267,7 +297,12 @@ impl Player {
                     self.framer.set_budget(self.setup.after_auth);
                     self.framer.count_total(false);
                 }
-                Action::Up(..) | Action::Bound { .. } | Action::Answered(_) | Action::Close(_) => {}
+                Action::Up(..)
+                | Action::Bound { .. }
+                | Action::Resumed { .. }
+                | Action::Acked(_)
+                | Action::Answered(_)
+                | Action::Close(_) => {}
             }
         }
         self.read();
@@ -303,104 +338,6 @@ impl Player {
             "unexpected, before {before:?}: {:?}",
             self.done
         );
-    }
-}
-
-fn binding(name: &str) -> (&'static str, Bytes) {
-    match name {
-        "tls-exporter" => ("tls-exporter", Bytes::from_static(b"ekm")),
-        "tls-server-end-point" => ("tls-server-end-point", Bytes::from_static(b"hash")),
-        _ => panic!("what is {name:?}?"),
-    }
-}
-
-/// An action in one line.
-fn describe(action: &Action) -> String {
-    match action {
-        Action::StartTls => "starttls".to_owned(),
-        Action::Authenticated => "authenticated".to_owned(),
-        Action::Up(_, frame) => format!("up {}", describe_frame(frame)),
-        Action::Bound { jid, .. } => format!("bound {jid}"),
-        Action::Answered(condition) => format!("answered {}", condition.name()),
-        Action::Close(None) => "close".to_owned(),
-        Action::Close(Some(condition)) => format!("close {}", condition.name()),
-    }
-}
-
-fn describe_frame(frame: &ToOrigin) -> String {
-    use base64::Engine;
-    let base64 = |data| base64::engine::general_purpose::STANDARD.encode(data);
-    match frame {
-        ToOrigin::Authenticate(_, request) => {
-            let data = base64(&request.initial);
-            format!(
-                "authenticate {} {} {data}",
-                request.account, request.mechanism
-            )
-        }
-        ToOrigin::Respond { account, data, .. } => match data.is_empty() {
-            true => format!("respond {account}"),
-            false => format!("respond {account} {}", base64(data)),
-        },
-        ToOrigin::Abort { account, .. } => format!("abort {account}"),
-        ToOrigin::Register(_, request) => {
-            format!("register {} {}", request.account, request.password.0)
-        }
-        ToOrigin::Bind(_, bind) => match &bind.resource {
-            Some(resource) => format!("bind {} {resource}", bind.account),
-            None => format!("bind {}", bind.account),
-        },
-        ToOrigin::Stanza { number, stanza, .. } => format!("{number} {stanza}"),
-        ToOrigin::Detach { reason, .. } => format!("detach {reason:?}"),
-    }
-}
-
-/// A frame from the origin, from one line.
-fn frame(line: &str) -> ToEdge {
-    let connection = ConnectionId(7);
-    let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
-    let (first, second) = match rest.split_once(' ') {
-        Some((first, second)) => (first, Some(second.to_owned())),
-        None => (rest, None),
-    };
-    let jid = |text: &str| Jid::parse(text).expect("valid");
-    match name {
-        "challenge" => ToEdge::Challenge {
-            connection,
-            data: Bytes::from(first.to_owned()),
-        },
-        "authenticated" => ToEdge::Authenticated {
-            connection,
-            account: jid(first),
-            data: second.map(Bytes::from),
-            token: AuthToken(42),
-        },
-        "refused" => ToEdge::Refused {
-            connection,
-            condition: SaslCondition::from_name(first).expect("known"),
-            text: None,
-        },
-        "registered" => ToEdge::Registered {
-            connection,
-            answer: Arc::new(
-                Stanza::new(couplet_proto::Kind::Iq, couplet_proto::Type::Result).id(first),
-            ),
-        },
-        "bound" => ToEdge::Bound {
-            connection,
-            session: SessionId(9),
-            jid: jid(first),
-        },
-        "bind-refused" => ToEdge::BindRefused {
-            connection,
-            error: StanzaError::from(Condition::from_name(first).expect("known")),
-        },
-        "close" => ToEdge::Close {
-            connection,
-            condition: StreamCondition::from_name(first).expect("known"),
-            text: None,
-        },
-        _ => panic!("what is {line:?}?"),
     }
 }
 

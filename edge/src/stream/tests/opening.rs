@@ -228,11 +228,7 @@ fn nothing_but_a_choice_comes_before_authentication() {
         ),
         ("<iq type='bogus'/>", "not-authorized", ""),
         ("<foo/>", "unsupported-stanza-type", ""),
-        (
-            "<enable xmlns='urn:xmpp:sm:3'/>",
-            "unsupported-stanza-type",
-            "",
-        ),
+        ("<r xmlns='SM'/>", "policy-violation", "not at this time"),
         ("<message xmlns='jabber:server'/>", "invalid-namespace", ""),
         ("<iq xmlns='urn:x'/>", "invalid-namespace", ""),
         (

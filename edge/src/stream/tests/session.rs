@@ -77,15 +77,17 @@ fn a_request_that_breaks_the_rules_is_answered_and_counted() {
         ),
     ] {
         check(&format!(
-            "> {iq}\n< {answer}\n> <presence/>\n! up 2 <presence/>"
+            "> {iq}\n! up answer 1 {answer}\n> <presence/>\n! up 2 <presence/>"
         ));
     }
     check(
         "> <presence type='bogus' id='1'/>
-         < <presence type='error' id='1' to='juliet@localhost/balcony'><error type='modify'>\
+         ! up answer 1 <presence type='error' id='1' to='juliet@localhost/balcony'>\
+         <error type='modify'>\
          <bad-request xmlns='STANZAS'/></error></presence>
          > <message to='a@@b' id='&lt;'><body>x</body></message>
-         < <message type='error' id='&lt;' to='juliet@localhost/balcony'><error type='modify'>\
+         ! up answer 2 <message type='error' id='&lt;' to='juliet@localhost/balcony'>\
+         <error type='modify'>\
          <jid-malformed xmlns='STANZAS'/></error></message>",
     );
 }
@@ -109,9 +111,9 @@ fn answers_are_never_answered() {
 fn what_is_about_the_stream_is_answered_by_the_stream() {
     check(
         "> <iq type='set' id='s' to='localhost'><session xmlns='SESSION'/></iq>
-         < <iq type='result' id='s' from='localhost' to='juliet@localhost/balcony'/>
+         ! up answer 1 <iq type='result' id='s' from='localhost' to='juliet@localhost/balcony'/>
          > <iq type='set' id='b'><bind xmlns='BINDING'><resource>x</resource></bind></iq>
-         < <iq type='error' id='b' to='juliet@localhost/balcony'><error type='cancel'>\
+         ! up answer 2 <iq type='error' id='b' to='juliet@localhost/balcony'><error type='cancel'>\
          <not-allowed xmlns='STANZAS'/></error></iq>
          > <iq type='set' id='b' to='other.example'><bind xmlns='BINDING'/></iq>
          ! up 3 <iq type='set' id='b' to='other.example'><bind xmlns='BINDING'/></iq>",
@@ -187,7 +189,12 @@ fn a_session_ends_once() {
     check("* lost\n! up detach Lost\n. closed\n* shutdown");
     check(&format!("* shutdown\n{}", end("system-shutdown", "Lost")));
     check(&format!("* silent\n{}", end("connection-timeout", "Lost")));
-    check(&format!("v close conflict\n{}", end("conflict", "Closed")));
+    check(&format!(
+        "v close not-authorized\n{}",
+        end("not-authorized", "Closed")
+    ));
+    // It is another connection's now, and not this one's to detach.
+    check(&format!("v close conflict\n< {}", error("conflict", "")));
     check("* deadline\n. bound");
 }
 

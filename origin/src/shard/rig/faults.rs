@@ -8,9 +8,10 @@ use couplet_proto::link::id::ConnectionId;
 use couplet_proto::slot::Slot;
 use tokio::sync::oneshot;
 
-use super::words::{authenticate, credentials};
+use super::words::authenticate;
 use super::{Event, PASSWORD, Rig, SEED};
 use crate::admin::{Action, Request};
+use crate::auth::Credentials;
 
 /// What a test may delay or break.
 #[derive(Default)]
@@ -46,7 +47,9 @@ impl Rig {
     /// Makes an account while everything runs, as an operator does.
     pub(crate) fn create(&mut self, account: &Jid) {
         let (reply, _) = oneshot::channel();
-        let action = Action::Add(Box::new(credentials().clone()));
+        // A new account has new salts.
+        let made = Credentials::derive(PASSWORD, 4096, [5; 16], [6; 16]);
+        let action = Action::Add(Box::new(made.expect("a fit password")));
         let request = Box::new(Request { action, reply });
         let shard = self.shard_of(Slot::of(SEED, account));
         self.events

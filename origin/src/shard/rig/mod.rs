@@ -7,11 +7,16 @@ mod faults;
 
 mod model;
 
+mod outputs;
+
+mod resuming;
+
 mod words;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Bind, Detached, Frame, ToEdge, ToOrigin};
@@ -21,12 +26,12 @@ use couplet_proto::xmpp::error::StreamCondition;
 
 use self::faults::Faults;
 use self::model::Model;
+use self::words::credentials;
+pub(crate) use self::words::stanza;
 pub(crate) use self::words::{authenticate, jid};
-use self::words::{credentials, stanza};
-use super::event::{Answered, Event, Verified};
-use super::output::Output;
+use super::event::Event;
 use super::state::Shard;
-use crate::auth::Throttle;
+use crate::auth::{Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::Config;
 use crate::features::FEATURES;
@@ -34,7 +39,7 @@ use crate::hooks::context::Shared;
 use crate::hooks::pipeline::Pipeline;
 use crate::hooks::{Feature, Flow, Message, Stage, Target, get};
 use crate::session::Account;
-use crate::store::{self, Batch};
+use crate::store::Batch;
 
 /// The one edge of a rig.
 pub(crate) const EDGE: EdgeId = EdgeId(0);
@@ -43,7 +48,7 @@ pub(crate) const EDGE: EdgeId = EdgeId(0);
 pub(crate) const PASSWORD: &str = "secret";
 
 const SEED: Seed = Seed([7; 16]);
-const EPOCH: Epoch = Epoch(3);
+pub(crate) const EPOCH: Epoch = Epoch(3);
 
 /// Panics on what it is asked to: the poison of the tests.
 static POISON: Feature = Feature {
@@ -77,6 +82,8 @@ pub(crate) struct Rig {
     /// Whether commits and loads wait for the test.
     pub(crate) holds_commits: bool,
     pub(crate) holds_loads: bool,
+    /// Whether clients acknowledge nothing.
+    pub(crate) holds_acks: bool,
     commits: VecDeque<(usize, Vec<Batch>)>,
     loads: VecDeque<(usize, Slot, Jid)>,
     pub(crate) faults: Faults,
@@ -88,6 +95,13 @@ struct Inbox {
     frames: VecDeque<ToEdge>,
     taken: u64,
     closed: Option<StreamCondition>,
+    /// The session it carries.
+    session: Option<(SessionId, Jid)>,
+    /// Stanzas it was given, and those its client has acknowledged.
+    delivered: u64,
+    acked: u64,
+    /// What its edge keeps.
+    kept: Bytes,
 }
 
 /// A bound client.
@@ -126,18 +140,15 @@ impl Rig {
             pipeline: Pipeline::new(&features).expect("no clash"),
             throttle: Throttle::new(1000, 1000),
             started_unix: 1_000_000,
+            is_clustered: true,
+            tokens: Tokens::new([9; 32]),
             config,
         });
-        let epochs: Arc<[Option<Epoch>]> = vec![Some(EPOCH); usize::from(SLOTS)].into();
+        let epochs = vec![Some(EPOCH); usize::from(SLOTS)];
         let shard = |id| {
-            Shard::new(
-                id,
-                shards,
-                SEED,
-                epochs.clone(),
-                shared.clone(),
-                [id as u8; 32],
-            )
+            let mut shard = Shard::new(id, shards, SEED, shared.clone(), [id as u8; 32]);
+            shard.own(&epochs);
+            shard
         };
         let mut rig = Self {
             shards: (0..shards).map(shard).collect(),
@@ -151,6 +162,7 @@ impl Rig {
             connections: 0,
             holds_commits: false,
             holds_loads: false,
+            holds_acks: false,
             commits: VecDeque::new(),
             loads: VecDeque::new(),
             faults: Faults::default(),
@@ -243,6 +255,7 @@ impl Rig {
     pub(crate) fn detach(&mut self, client: &Client) {
         let frame = ToOrigin::Detach {
             session: client.session,
+            connection: client.connection,
             reason: Detached::Closed,
         };
         self.up(&client.jid.to_bare(), frame);
@@ -270,7 +283,7 @@ impl Rig {
         let inbox = self.inboxes.entry(client.connection).or_default();
         let frames = inbox.frames.drain(..);
         let stanzas = frames.filter_map(|frame| match frame {
-            ToEdge::Deliver { stanza, .. } => Some(stanza.to_string()),
+            ToEdge::Deliver(delivery) => Some(delivery.stanza.to_string()),
             _ => None,
         });
         stanzas.collect()
@@ -349,9 +362,32 @@ impl Rig {
                     self.carry_out(shard, output);
                 }
             }
+            self.acknowledge();
             if self.events.is_empty() {
                 return;
             }
+        }
+    }
+
+    /// Every client says that it has what it was given.
+    fn acknowledge(&mut self) {
+        if self.holds_acks {
+            return;
+        }
+        let mut frames = Vec::new();
+        for inbox in self.inboxes.values_mut() {
+            let Some((session, jid)) = &inbox.session else {
+                continue;
+            };
+            if inbox.closed.is_none() && inbox.acked < inbox.delivered {
+                inbox.acked = inbox.delivered;
+                let (session, count) = (*session, inbox.acked);
+                frames.push((jid.to_bare(), ToOrigin::Acked { session, count }));
+            }
+        }
+        frames.sort_by(|(a, _), (b, _)| a.cmp(b));
+        for (account, frame) in frames {
+            self.push_frame(&account, EPOCH, frame);
         }
     }
 
@@ -364,106 +400,5 @@ impl Rig {
 
     fn shard_of(&self, slot: Slot) -> usize {
         slot.index() % self.shards.len()
-    }
-
-    fn carry_out(&mut self, shard: usize, output: Output) {
-        match output {
-            Output::ToEdge(_, frame) => self.hear(frame.body),
-            Output::Route(slot, routed) => {
-                let to = self.shard_of(slot);
-                self.events.push_back((to, Event::Routed(routed)));
-            }
-            Output::Settle(receipt) => {
-                let settled = Event::Settled(vec![(receipt.session, receipt.number)]);
-                self.events.push_back((usize::from(receipt.shard), settled));
-            }
-            Output::Load(slot, owner) => match self.holds_loads {
-                true => self.loads.push_back((shard, slot, owner)),
-                false => self.end_load(shard, owner),
-            },
-            Output::Ask(_, owner, ask, asked, then, receipt) => {
-                let answer = Ok(self.store.answer(&owner, ask));
-                let answered = Box::new(Answered {
-                    answer,
-                    asked,
-                    then,
-                    receipt,
-                });
-                self.give((shard, Event::Answered(owner, answered)));
-            }
-            Output::Verify(owner, edge, connection, check) => {
-                let verified = Box::new(Verified {
-                    edge,
-                    connection,
-                    step: check.run(),
-                });
-                self.events
-                    .push_back((shard, Event::Verified(owner, verified)));
-            }
-            Output::Commit(batches) => match self.holds_commits {
-                true => self.commits.push_back((shard, batches)),
-                false => self.end_commit(shard, batches, true),
-            },
-            Output::Reply(answering) => drop(answering.reply.send(answering.result)),
-            Output::Fenced(_) | Output::Finish(_) => {}
-        }
-    }
-
-    fn hear(&mut self, frame: ToEdge) {
-        let connection = match &frame {
-            ToEdge::Deliver { connections, .. } => {
-                for connection in connections {
-                    let inbox = self.inboxes.entry(*connection).or_default();
-                    assert!(inbox.closed.is_none(), "a stanza after the end: {frame:?}");
-                    inbox.frames.push_back(frame.clone());
-                }
-                return;
-            }
-            ToEdge::Taken { connection, number } => {
-                let inbox = self.inboxes.entry(*connection).or_default();
-                assert!(inbox.taken < *number, "progress goes forward");
-                inbox.taken = *number;
-                return;
-            }
-            ToEdge::Close {
-                connection,
-                condition,
-                ..
-            } => {
-                self.inboxes.entry(*connection).or_default().closed = Some(*condition);
-                return;
-            }
-            ToEdge::Challenge { connection, .. }
-            | ToEdge::Authenticated { connection, .. }
-            | ToEdge::Refused { connection, .. }
-            | ToEdge::Registered { connection, .. }
-            | ToEdge::Bound { connection, .. }
-            | ToEdge::BindRefused { connection, .. } => *connection,
-        };
-        self.inboxes
-            .entry(connection)
-            .or_default()
-            .frames
-            .push_back(frame);
-    }
-
-    fn end_load(&mut self, shard: usize, owner: Jid) {
-        let snapshot = match self.faults.fails_loads {
-            true => Err(store::Error::Unavailable("as the test wants".to_owned())),
-            false => Ok(self.store.snapshot(&owner)),
-        };
-        self.events
-            .push_back((shard, Event::Loaded(owner, snapshot)));
-    }
-
-    fn end_commit(&mut self, shard: usize, batches: Vec<Batch>, succeeds: bool) {
-        let result = match succeeds {
-            true => {
-                self.store.commit(batches);
-                Ok(())
-            }
-            false => Err(store::Error::Unavailable("as the test wants".to_owned())),
-        };
-        self.events.push_back((shard, Event::Committed(result)));
     }
 }

@@ -7,7 +7,7 @@ use couplet_proto::Jid;
 
 use crate::auth::Credentials;
 use crate::hooks::{Answer, Ask};
-use crate::store::{Batch, CREDENTIALS, LogId, Snapshot, Write};
+use crate::store::{Batch, CREDENTIALS, LogId, SLEEPING, Snapshot, Write};
 
 /// What is stored, by bare address.
 #[derive(Debug, Default)]
@@ -40,6 +40,18 @@ impl Model {
     pub(crate) fn has(&self, owner: &Jid) -> bool {
         let owned = self.0.get(owner);
         owned.is_some_and(|owned| !owned.rows.is_empty() || !owned.logs.is_empty())
+    }
+
+    /// Who has rows of sessions that sleep.
+    pub(crate) fn sleepers(&self) -> Vec<Jid> {
+        let sleeps = |owned: &Owned| {
+            let mut rows = owned.rows.keys();
+            rows.any(|((table, _), _)| *table == SLEEPING.id)
+        };
+        let owners = self.0.iter().filter(|(_, owned)| sleeps(owned));
+        let mut owners: Vec<Jid> = owners.map(|(owner, _)| owner.clone()).collect();
+        owners.sort_unstable();
+        owners
     }
 
     pub(super) fn commit(&mut self, batches: Vec<Batch>) {

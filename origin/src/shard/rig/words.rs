@@ -31,7 +31,7 @@ pub(crate) fn authenticate(account: &Jid, mechanism: &str, initial: Vec<u8>) -> 
 }
 
 /// What the edge would make of a client's words.
-pub(super) fn stanza(xml: &str) -> Stanza {
+pub(crate) fn stanza(xml: &str) -> Stanza {
     let element = Element::parse(xml, ns::CLIENT).expect("canonical");
     let kind = Kind::from_name(element.name()).expect("a stanza");
     let type_ = Type::from_attribute(kind, element.get("type")).expect("a type");

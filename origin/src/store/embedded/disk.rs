@@ -12,7 +12,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use rand::TryRng;
 
 use super::lock::make_folder;
-use super::value::{Format, Length, Owner, StoredSeed, Value};
+use super::value::{Drawn, Format, Length, Owner, Value};
 use super::{OpenError, Options, backup, mend};
 use crate::store::key::{self, Key, Loaded};
 use crate::store::{Error, Log, LogId, Snapshot, Table};
@@ -40,6 +40,12 @@ const RUNS_MAX: usize = 18;
 
 /// How long a write may wait for that.
 const BEHIND_MAX: Duration = Duration::from_secs(10);
+
+/// What a database was given when it was made.
+pub(super) struct Drawings {
+    pub(super) seed: Seed,
+    pub(super) secret: [u8; 32],
+}
 
 /// The open database.
 pub(super) struct Disk {
@@ -85,7 +91,7 @@ impl From<fjall::Error> for Error {
 }
 
 /// Opens the database of a data folder that is locked for us, and makes it if there is none.
-pub(super) fn open(folder: &Path, options: Options) -> Result<(Disk, Seed), OpenError> {
+pub(super) fn open(folder: &Path, options: Options) -> Result<(Disk, Drawings), OpenError> {
     let path = folder.join(FOLDER);
     if folder.join(backup::UNFINISHED_FOLDER).exists() {
         return Err(OpenError::Unfinished {
@@ -104,8 +110,8 @@ pub(super) fn open(folder: &Path, options: Options) -> Result<(Disk, Seed), Open
             known: FORMAT,
         });
     }
-    let seed = disk.seed().map_err(|error| open_error(folder, error))?;
-    Ok((disk, seed))
+    let drawings = disk.drawings().map_err(|error| open_error(folder, error))?;
+    Ok((disk, drawings))
 }
 
 /// Why the data folder cannot be opened.
@@ -128,17 +134,11 @@ fn create(folder: &Path, options: Options) -> Result<(), Error> {
     if path.exists() {
         std::fs::remove_dir_all(&path)?;
     }
-    let mut bytes = [0; 16];
-    rand::rngs::SysRng
-        .try_fill_bytes(&mut bytes)
-        .map_err(|error| Error::Unavailable(format!("no randomness for the seed: {error}")))?;
-    let seed = StoredSeed {
-        bytes: Bytes::copy_from_slice(&bytes),
-    };
+    let seed = draw::<16>()?;
     let disk = Disk::open(&path, options)?;
     disk.write([
         (key::format(), Some(Format { number: FORMAT }.to_value())),
-        (key::seed(), Some(seed.to_value())),
+        (key::seed(), Some(drawn(&seed).to_value())),
     ])
     .map_err(|failure| failure.error)?;
     drop(disk);
@@ -328,6 +328,15 @@ impl Disk {
         Ok(accounts)
     }
 
+    pub(super) fn sleepers(&self, slot: Slot) -> Result<Vec<Jid>, Error> {
+        let keys = self.keys(key::sleepers(slot))?;
+        let jids = keys.iter().map(|key| {
+            let jid = key::read_sleeper(key).and_then(|bare| Jid::parse(bare).ok());
+            jid.ok_or_else(|| corrupt_key(key))
+        });
+        jids.collect()
+    }
+
     /// Every key and value at one moment, in order, while everything goes on.
     pub(super) fn everything(&self) -> impl Iterator<Item = Result<(Bytes, Bytes), Error>> {
         let items = self.database.snapshot().iter(&self.rows);
@@ -367,14 +376,49 @@ impl Disk {
         Ok(Format::from_value(&value)?.number)
     }
 
-    fn seed(&self) -> Result<Seed, Error> {
-        let value = self.value(&key::seed())?;
-        let value = value.ok_or_else(|| Error::Corrupt("there is no seed in it".into()))?;
-        let seed = StoredSeed::from_value(&value)?;
-        let bytes = <[u8; 16]>::try_from(&seed.bytes[..]);
-        bytes
-            .map(Seed)
-            .map_err(|_| Error::Corrupt("the seed is not 16 bytes".into()))
+    fn drawings(&self) -> Result<Drawings, Error> {
+        let seed = self.drawing(&key::seed())?;
+        let seed = seed.ok_or_else(|| Error::Corrupt("there is no seed in it".into()))?;
+        let secret = match self.drawing(&key::secret())? {
+            Some(secret) => secret,
+            // A folder from before there was one.
+            None => self.draw_secret()?,
+        };
+        Ok(Drawings {
+            seed: Seed(seed),
+            secret,
+        })
+    }
+
+    fn draw_secret(&self) -> Result<[u8; 32], Error> {
+        let secret = draw()?;
+        let row = (key::secret(), Some(drawn(&secret).to_value()));
+        self.write([row]).map_err(|failure| failure.error)?;
+        Ok(secret)
+    }
+
+    fn drawing<const N: usize>(&self, key: &[u8]) -> Result<Option<[u8; N]>, Error> {
+        let Some(value) = self.value(key)? else {
+            return Ok(None);
+        };
+        let bytes = Drawn::from_value(&value)?.bytes;
+        let bytes = <[u8; N]>::try_from(&bytes[..]);
+        let short = |_| Error::Corrupt(format!("the seed or the secret is not {N} bytes"));
+        bytes.map(Some).map_err(short)
+    }
+}
+
+fn draw<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    rand::rngs::SysRng
+        .try_fill_bytes(&mut bytes)
+        .map_err(|error| Error::Unavailable(format!("no randomness: {error}")))?;
+    Ok(bytes)
+}
+
+fn drawn(bytes: &[u8]) -> Drawn {
+    Drawn {
+        bytes: Bytes::copy_from_slice(bytes),
     }
 }
 

@@ -35,7 +35,7 @@ use couplet_proto::slot::{Seed, Slot};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use self::cell::Cell;
-use self::disk::Disk;
+use self::disk::{Disk, Drawings};
 use self::lock::Lock;
 use self::meter::Meter;
 use self::writer::{Job, Writer};
@@ -111,7 +111,7 @@ pub enum OpenError {
 ///
 /// Dropping it finishes what is queued and closes the folder, which takes milliseconds.
 pub struct Embedded {
-    seed: Seed,
+    drawings: Drawings,
     /// `None` only while it is being dropped: the writer ends when its queue is closed.
     jobs: Option<mpsc::Sender<Job>>,
     writer: Option<JoinHandle<()>>,
@@ -146,7 +146,7 @@ impl Embedded {
     /// [`OpenError`] says what an operator can do about it.
     pub fn open(path: &Path, options: Options) -> Result<Self, OpenError> {
         let lock = Lock::take(path)?;
-        let (disk, seed) = disk::open(path, options)?;
+        let (disk, drawings) = disk::open(path, options)?;
         let meter = Arc::new(Meter::new());
         let cell = Arc::new(Cell::new(disk));
         let (jobs, queue) = mpsc::channel(options.queue_batches.max(1));
@@ -160,7 +160,7 @@ impl Embedded {
                 cause: format!("no thread: {error}"),
             })?;
         Ok(Self {
-            seed,
+            drawings,
             jobs: Some(jobs),
             writer: Some(writer),
             cell,
@@ -220,7 +220,11 @@ impl Embedded {
 
 impl Store for Embedded {
     fn seed(&self) -> Seed {
-        self.seed
+        self.drawings.seed
+    }
+
+    fn secret(&self) -> [u8; 32] {
+        self.drawings.secret
     }
 
     fn claim<'a>(&'a self, node: &'a str, slots: Vec<Slot>) -> Answer<'a, Vec<(Slot, Epoch)>> {
@@ -230,6 +234,10 @@ impl Store for Embedded {
             slots,
             answer,
         }))
+    }
+
+    fn sleepers(&self, slot: Slot) -> Answer<'_, Vec<Jid>> {
+        self.read(move |disk| disk.sleepers(slot))
     }
 
     fn load(&self, slot: Slot, owner: Jid) -> Answer<'_, Snapshot> {

@@ -15,7 +15,7 @@ use couplet_proto::slot::Slot;
 use super::disk::Disk;
 use super::value::{Length, Owner, Value};
 use crate::store::key::{self, Key};
-use crate::store::{Batch, CREDENTIALS, Error, Log, LogId, Table, Write};
+use crate::store::{Batch, CREDENTIALS, Error, Log, LogId, SLEEPING, Table, Write};
 
 /// `None` is a removed key.
 type Layer = BTreeMap<Key, Option<Bytes>>;
@@ -80,21 +80,18 @@ impl<'a> Stage<'a> {
         name: &str,
         value: Bytes,
     ) -> Result<(), Error> {
-        if table.id == CREDENTIALS.id
-            && let Some(local) = jid.local()
-        {
-            self.put(key::account(jid.domain(), local), Bytes::new())?;
+        if let Some(listed) = listed(slot, jid, table) {
+            self.put(listed, Bytes::new())?;
         }
         self.put(key::row(slot, jid, table, name), value)
     }
 
     fn delete_row(&mut self, slot: Slot, jid: &Jid, table: Table, name: &str) -> Result<(), Error> {
         self.delete(key::row(slot, jid, table, name));
-        if table.id == CREDENTIALS.id
-            && let Some(local) = jid.local()
+        if let Some(listed) = listed(slot, jid, table)
             && self.keys(key::table(slot, jid, table))?.is_empty()
         {
-            self.delete(key::account(jid.domain(), local));
+            self.delete(listed);
         }
         Ok(())
     }
@@ -140,8 +137,10 @@ impl<'a> Stage<'a> {
                 self.delete(gone);
             }
         }
-        if let Some(local) = jid.local() {
-            self.delete(key::account(jid.domain(), local));
+        for table in [CREDENTIALS, SLEEPING] {
+            if let Some(listed) = listed(slot, jid, table) {
+                self.delete(listed);
+            }
         }
         Ok(())
     }
@@ -200,4 +199,13 @@ impl<'a> Stage<'a> {
     fn changed(&self, key: &[u8]) -> Option<&Option<Bytes>> {
         self.batch.get(key).or_else(|| self.group.get(key))
     }
+}
+
+/// The key that lists an account while it has rows in this table.
+fn listed(slot: Slot, jid: &Jid, table: Table) -> Option<Key> {
+    if table.id == SLEEPING.id {
+        return Some(key::sleeper(slot, jid));
+    }
+    let local = jid.local().filter(|_| table.id == CREDENTIALS.id)?;
+    Some(key::account(jid.domain(), local))
 }

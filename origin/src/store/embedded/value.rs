@@ -1,4 +1,4 @@
-//! What the store keeps for itself: owners, lengths of logs, its format and seed.
+//! What the store keeps for itself: owners, lengths of logs, its format, seed and secret.
 
 use bytes::Bytes;
 use couplet_proto::link::epoch::Epoch;
@@ -42,8 +42,9 @@ pub(super) struct Format {
     pub(super) number: u32,
 }
 
+/// Random bytes that were drawn once: the seed, the secret.
 #[derive(Clone, PartialEq, Eq, Message)]
-pub(super) struct StoredSeed {
+pub(super) struct Drawn {
     #[prost(bytes = "bytes", tag = "1")]
     pub(super) bytes: Bytes,
 }
@@ -63,4 +64,4 @@ impl Value for Length {}
 
 impl Value for Format {}
 
-impl Value for StoredSeed {}
+impl Value for Drawn {}

@@ -12,13 +12,20 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
 
 use self::owned::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, delete, id, jid, put, truncate};
-use super::{Batch, CREDENTIALS, Error, LogId, Store, Write};
+use super::{Batch, CREDENTIALS, Error, LogId, SLEEPING, Store, Write};
 
-/// Makes a test of every behaviour; `$open` gives an empty store and what must outlive it.
+/// Makes a test of every behaviour; `$open` gives an empty store and what must outlive it. Or one
+/// test of all of them, where what the stores stand on takes long to begin: `$open` makes an empty
+/// store there for each.
 macro_rules! suite {
     ($open:expr) => {
-        suite!(
-            $open,
+        suite!(@list apart $open);
+    };
+    ($test:ident, $begin:expr, $open:path) => {
+        suite!(@list together $test, $begin, $open);
+    };
+    (@list $($how:tt)+) => {
+        suite!(@$($how)+;
             a_value_is_there_until_it_is_deleted,
             values_of_owners_tables_and_keys_are_apart,
             load_gives_resident_rows_and_log_lengths,
@@ -29,6 +36,7 @@ macro_rules! suite {
             writes_of_a_batch_are_applied_in_order,
             accounts_are_listed_in_order_of_their_local_part,
             an_account_is_listed_while_it_has_credentials,
+            sleepers_are_listed_while_they_have_sleeping_sessions,
             a_claim_is_the_next_epoch,
             another_epoch_is_fenced,
             another_node_is_fenced,
@@ -38,7 +46,7 @@ macro_rules! suite {
             concurrent_commits_are_all_kept,
         );
     };
-    ($open:expr, $($behaviour:ident,)+) => {
+    (@apart $open:expr; $($behaviour:ident,)+) => {
         $(
             #[tokio::test]
             async fn $behaviour() {
@@ -48,6 +56,18 @@ macro_rules! suite {
                 tokio::time::timeout(limit, test).await.expect("in time");
             }
         )+
+    };
+    (@together $test:ident, $begin:expr, $open:path; $($behaviour:ident,)+) => {
+        #[tokio::test]
+        async fn $test() {
+            let place = $begin;
+            $(
+                let store = $open(&place, stringify!($behaviour)).await;
+                let limit = std::time::Duration::from_secs(60);
+                let test = Box::pin(crate::store::tests::$behaviour(&store));
+                tokio::time::timeout(limit, test).await.expect(stringify!($behaviour));
+            )+
+        }
     };
 }
 pub(super) use suite;
@@ -250,6 +270,32 @@ pub(super) async fn an_account_is_listed_while_it_has_credentials(store: &dyn St
     assert_eq!(owned.accounts("x", None, 10).await, ["a@x"]);
     owned.commit("a@x", [delete(CREDENTIALS, "other")]).await;
     assert_eq!(owned.accounts("x", None, 10).await, [""; 0]);
+}
+
+pub(super) async fn sleepers_are_listed_while_they_have_sleeping_sessions(store: &dyn Store) {
+    let owned = Owned::claim(store).await;
+    let slot = owned.slot(&jid("a@x"));
+    owned.commit("a@x", [put(ROSTER, "k", "1")]).await;
+    assert_eq!(owned.sleepers(slot).await, [""; 0]);
+    let two = [put(SLEEPING, "1", "a"), put(SLEEPING, "2", "b")];
+    owned.commit("a@x", two).await;
+    owned.commit("a@x", [put(SLEEPING, "2", "c")]).await;
+    // Every slot lists its own alone, whatever the address.
+    let mut others = ["x", "b@x", "a@xy"].into_iter();
+    let other = others.find(|other| owned.slot(&jid(other)) != slot);
+    let other = other.expect("three addresses are hardly ever in one slot");
+    owned.commit(other, [put(SLEEPING, "1", "a")]).await;
+    assert_eq!(owned.sleepers(slot).await, ["a@x"]);
+    assert_eq!(owned.sleepers(owned.slot(&jid(other))).await, [other]);
+    owned.commit("a@x", [delete(SLEEPING, "1")]).await;
+    assert_eq!(owned.sleepers(slot).await, ["a@x"]);
+    let none = [delete(SLEEPING, "2"), delete(SLEEPING, "none")];
+    owned.commit("a@x", none).await;
+    assert_eq!(owned.sleepers(slot).await, [""; 0]);
+    owned.commit("a@x", [put(SLEEPING, "1", "a")]).await;
+    assert_eq!(owned.sleepers(slot).await, ["a@x"]);
+    owned.commit("a@x", [Write::Erase]).await;
+    assert_eq!(owned.sleepers(slot).await, [""; 0]);
 }
 
 pub(super) async fn a_claim_is_the_next_epoch(store: &dyn Store) {

@@ -114,6 +114,11 @@ impl<'a> Owned<'a> {
         snapshot
     }
 
+    pub(in crate::store) async fn sleepers(&self, slot: Slot) -> Vec<String> {
+        let listed = self.store.sleepers(slot).await.expect("listed");
+        listed.iter().map(ToString::to_string).collect()
+    }
+
     pub(in crate::store) async fn accounts(
         &self,
         domain: &str,

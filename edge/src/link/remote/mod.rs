@@ -1,0 +1,134 @@
+//! Remote: the way to origins in other processes.
+//!
+//! ```text
+//! connection ─try_send─▶ owners ─▶ lane ─▶ queue ─▶ messages ─▶ gRPC ─▶ origin
+//! connection ◀─ fan-out ◀──────── call ◀───────── messages ◀─ gRPC ◀─ origin
+//! ```
+//!
+//! - `call`: one lane as it lives, from greeting to loss.
+//! - `owners`: which lane leads to which slot's owner.
+//! - `lane`: what waits for one origin.
+//!
+//! Every lane is a link of its own: when one is lost, only its slots have no way until an origin
+//! announces them on another.
+
+mod call;
+
+mod owners;
+
+mod lane;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use couplet_link::config::Entry;
+use couplet_link::dial::Dialer;
+use couplet_link::{Credentials, Pool, follow};
+use couplet_proto::Jid;
+use couplet_proto::link::frame::ToOrigin;
+use couplet_proto::link::id::NodeId;
+use couplet_proto::link::{Downlink, Refused, Route, Uplink, Waiting};
+use couplet_proto::slot::{Seed, Slot};
+use tokio::task::JoinHandle;
+
+use self::call::Caller;
+use self::owners::Owners;
+
+/// What an edge needs to find its origins.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The name of this edge.
+    pub node: NodeId,
+    /// Drawn at random when the process started.
+    pub incarnation: u64,
+    /// Where the origins are.
+    pub origins: Vec<Entry>,
+    /// Connections to each of them.
+    pub lanes: u16,
+    /// What this edge shows; without, nothing is encrypted.
+    pub credentials: Option<Arc<Credentials>>,
+}
+
+/// The links to all origins. When it is dropped, all of them end.
+#[derive(Debug)]
+pub struct Remote {
+    seed: Seed,
+    owners: Arc<Owners>,
+    pool: Dialing,
+}
+
+/// The task that dials; it ends with its owner.
+#[derive(Debug)]
+struct Dialing(JoinHandle<()>);
+
+// === impl Remote ===
+
+impl Remote {
+    /// Dials all origins and waits until one has answered: only origins know the cluster's seed,
+    /// without which no account's slot is known. May be dropped while it waits.
+    pub async fn start(settings: Settings, downlink: Arc<dyn Downlink>) -> Self {
+        let owners = Arc::new(Owners::new(settings.lanes));
+        let caller = Arc::new(Caller::new(&settings, Arc::clone(&owners), downlink));
+        let mut seed = caller.seed();
+        let dialer = Dialer::new(settings.credentials);
+        let pool = Pool::new(caller, dialer, settings.lanes);
+        let pool = Dialing(tokio::spawn(follow(settings.origins, pool)));
+        let known = seed.wait_for(Option::is_some).await;
+        let seed = known.ok().and_then(|seed| *seed);
+        Self {
+            seed: seed.expect("waited for, and the pool holds its sender"),
+            owners,
+            pool,
+        }
+    }
+
+    /// How many slots have an owner that can be reached.
+    pub fn reachable(&self) -> usize {
+        Slot::all()
+            .filter(|slot| self.route(*slot).is_some())
+            .count()
+    }
+}
+
+impl Uplink for Remote {
+    fn slot_of(&self, account: &Jid) -> Slot {
+        Slot::of(self.seed, account)
+    }
+
+    fn route(&self, slot: Slot) -> Option<Route> {
+        self.owners.route(slot)
+    }
+
+    fn try_send(&self, slot: Slot, route: Route, frame: ToOrigin) -> Result<(), Refused> {
+        if self.pool.0.is_finished() {
+            return Err(Refused::Gone(frame));
+        }
+        // An exchange goes on where it began, whoever owns the slot now.
+        let lane = match &frame {
+            ToOrigin::Respond { .. } | ToOrigin::Abort { .. } => self.owners.lane(route.link),
+            _ => self.owners.lane_by(slot, route),
+        };
+        match lane {
+            Some(lane) => lane.push(slot, route.epoch, frame),
+            None => Err(Refused::Moved(frame)),
+        }
+    }
+
+    fn room(&self, slot: Slot) -> Waiting<'_> {
+        Box::pin(self.owners.room(slot))
+    }
+
+    fn may_lose_owners(&self) -> bool {
+        true
+    }
+}
+
+// === impl Dialing ===
+
+impl Drop for Dialing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

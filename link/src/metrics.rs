@@ -1,0 +1,103 @@
+//! Every metric of the link: names, units, meaning, and the handles kept for them.
+
+use metrics::{
+    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+/// Lanes that stand, by `peer`: what is at the other end.
+pub const LANES: &str = "couplet_link_lanes";
+/// Frames, by `peer` and `direction`.
+pub const FRAMES: &str = "couplet_link_frames_total";
+/// Messages, by `peer` and `direction`: frames divided by this is the mean batch.
+pub const MESSAGES: &str = "couplet_link_messages_total";
+/// Frames in a message sent, by `peer`.
+pub const BATCH: &str = "couplet_link_batch_frames";
+/// Frames received that could not be read, by `peer`.
+pub const UNREADABLE: &str = "couplet_link_frames_unreadable_total";
+/// Times a frame found the queue of its lane full, by `peer`.
+pub const FULL: &str = "couplet_link_queue_full_total";
+
+/// The handles of the links to one kind of node.
+pub struct Metrics {
+    /// See [`LANES`].
+    pub lanes: Gauge,
+    /// See [`FRAMES`].
+    pub frames_in: Counter,
+    /// See [`FRAMES`].
+    pub frames_out: Counter,
+    /// See [`MESSAGES`].
+    pub messages_in: Counter,
+    /// See [`MESSAGES`].
+    pub messages_out: Counter,
+    /// See [`BATCH`].
+    pub batch: Histogram,
+    /// See [`UNREADABLE`].
+    pub unreadable: Counter,
+    /// See [`FULL`].
+    pub full: Counter,
+}
+
+/// Tells the recorder what each metric means.
+pub fn describe() {
+    describe_gauge!(LANES, Unit::Count, "Lanes of links between nodes.");
+    describe_counter!(FRAMES, Unit::Count, "Frames between nodes.");
+    describe_counter!(
+        MESSAGES,
+        Unit::Count,
+        "Messages that carry frames between nodes."
+    );
+    describe_histogram!(BATCH, Unit::Count, "Frames in a message between nodes.");
+    describe_counter!(
+        UNREADABLE,
+        Unit::Count,
+        "Frames that this version cannot read."
+    );
+    describe_counter!(
+        FULL,
+        Unit::Count,
+        "Frames that found the queue of their lane full."
+    );
+}
+
+// === impl Metrics ===
+
+impl Metrics {
+    /// The handles for links to `peer`: `edge` or `origin`.
+    pub fn new(peer: &'static str) -> Self {
+        let frames = |direction| counter!(FRAMES, "peer" => peer, "direction" => direction);
+        let messages = |direction| counter!(MESSAGES, "peer" => peer, "direction" => direction);
+        Self {
+            lanes: gauge!(LANES, "peer" => peer),
+            frames_in: frames("in"),
+            frames_out: frames("out"),
+            messages_in: messages("in"),
+            messages_out: messages("out"),
+            batch: histogram!(BATCH, "peer" => peer),
+            unreadable: counter!(UNREADABLE, "peer" => peer),
+            full: counter!(FULL, "peer" => peer),
+        }
+    }
+
+    /// A message of so many frames has come.
+    pub fn received(&self, frames: usize) {
+        self.messages_in.increment(1);
+        self.frames_in.increment(frames as u64);
+    }
+
+    /// A message of so many frames goes out.
+    #[expect(clippy::cast_precision_loss, reason = "a batch is short")]
+    pub fn sent(&self, frames: usize) {
+        self.messages_out.increment(1);
+        self.frames_out.increment(frames as u64);
+        if frames > 0 {
+            self.batch.record(frames as f64);
+        }
+    }
+}
+
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}

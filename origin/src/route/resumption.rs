@@ -1,0 +1,321 @@
+//! Resumption: sessions that outlive their connections (XEP-0198), and their owners.
+//!
+//! ```text
+//! enable ─▶ counted ─▶ connection lost ─▶ asleep: what it is sent is stored
+//!                           ▲                │            │
+//!   resume, attach ─────────┴────────────────┘            └─▶ not back in time: ended
+//! ```
+//!
+//! A session without stream management sleeps too, for a short while: its edge may only have
+//! lost its way to us and comes back with it.
+
+use couplet_proto::link::frame::{Attach, Resume, ResumeError, ToEdge};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::xmpp::error::StreamCondition;
+use subtle::ConstantTimeEq;
+
+use super::{lifecycle, presence};
+use crate::hooks::Ctx;
+use crate::hooks::context::Effect;
+use crate::metrics;
+use crate::session::marks::MARKS;
+use crate::session::outbox::{Entry, Outbox};
+use crate::session::sleeping::{entry_key, session_key};
+use crate::session::{At, Epitaphs, Managed, Session, record};
+use crate::store::SLEEPING;
+
+/// How long a session that cannot be resumed waits for its edge, in milliseconds.
+const GRACE_MS: u64 = 10_000;
+
+/// A client enables stream management (§3).
+pub fn enable(ctx: &mut Ctx<'_>, id: SessionId, number: u64, resume_secs: Option<u32>) {
+    let most = ctx.shared.config.limits.resume_secs;
+    let resume_secs = match resume_secs {
+        None => 0,
+        Some(0) => most,
+        Some(wanted) => wanted.min(most),
+    };
+    let secret = ctx.random_id();
+    let Some(session) = ctx.account.session_mut(id) else {
+        return;
+    };
+    let At::Edge(edge, connection) = session.whereabouts() else {
+        return;
+    };
+    let known = session.managed.get_or_insert_with(|| {
+        Box::new(Managed {
+            id: secret.into(),
+            resume_secs,
+            enabled: number,
+            delivered: 0,
+            generation: 0,
+        })
+    });
+    let enabled = ToEdge::Enabled {
+        connection,
+        id: (known.resume_secs > 0).then(|| known.id.clone()),
+        max_secs: known.resume_secs,
+    };
+    session.is_changed = true;
+    // What is delivered from here on is what the client counts: noted when this leaves.
+    ctx.effect(Effect::Enabled(id));
+    ctx.effect(Effect::ToEdge(edge, enabled));
+}
+
+/// A client wants its session back, and has proved that it may (§5).
+pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request: &Resume) {
+    let refuse = |ctx: &mut Ctx<'_>, why, h| {
+        metrics::resumption("refused");
+        let refused = ToEdge::ResumeRefused { connection, why, h };
+        ctx.effect(Effect::ToEdge(edge, refused));
+    };
+    let wanted = request.previous.as_bytes();
+    let is_wanted = |managed: &Managed| bool::from(managed.id.as_bytes().ct_eq(wanted));
+    let found = ctx.account.sessions.iter_mut().find(|session| {
+        let managed = session.managed.as_deref();
+        managed.is_some_and(|managed| managed.resume_secs > 0 && is_wanted(managed))
+    });
+    let Some(session) = found else {
+        let h = ctx.account.epitaphs.get(&request.previous);
+        return refuse(ctx, ResumeError::NotFound, h);
+    };
+    let before = session.whereabouts();
+    let Some(managed) = session.managed.as_mut() else {
+        return;
+    };
+    // The client counts modulo 2^32, and not back.
+    let counted = session.outbox.acked().saturating_sub(managed.delivered);
+    let sent = session.outbox.delivered().saturating_sub(managed.delivered);
+    let more = u64::from(request.h.wrapping_sub(low(counted)));
+    if counted + more > sent {
+        let why = ResumeError::HandledTooHigh { sent: low(sent) };
+        return refuse(ctx, why, None);
+    }
+    managed.generation += 1;
+    let acked = managed.delivered + counted + more;
+    session.due = Some((edge, connection));
+    let resumed = ToEdge::Resumed {
+        connection,
+        session: session.id,
+        jid: session.jid.clone(),
+        taken: session.progress.taken(),
+        enabled: managed.enabled,
+        acked,
+        acked_enabled: managed.delivered,
+    };
+    let id = session.id;
+    metrics::resumption("resumed");
+    if let At::Edge(edge, connection) = before {
+        // "The server SHOULD send a 'conflict' stream error" on the former stream.
+        let close = ToEdge::Close {
+            connection,
+            condition: StreamCondition::Conflict,
+            text: Some("resumed by another connection"),
+        };
+        ctx.effect(Effect::ToEdge(edge, close));
+    }
+    ctx.effect(Effect::ToEdge(edge, resumed));
+    ctx.effect(Effect::Reached(id, edge, connection, acked));
+    // Last: what follows a write waits for the store.
+    acked_up_to(ctx, id, acked);
+}
+
+/// An edge brings a session: to its new owner, or to the old one through a new link.
+pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: bool) {
+    let connection = attach.connection;
+    let refuse = |ctx: &mut Ctx<'_>, condition, text| {
+        let close = ToEdge::Close {
+            connection,
+            condition,
+            text: Some(text),
+        };
+        ctx.effect(Effect::ToEdge(edge, close));
+    };
+    let now = ctx.now.mono;
+    let keepers = &ctx.shared.pipeline.keepers;
+    let brought = record::decode(attach.session, &attach.state, keepers, now).ok();
+    let brought = brought.map(|(session, _)| session);
+    if !ctx.account.exists() {
+        let text = "the account has been removed";
+        return refuse(ctx, StreamCondition::NotAuthorized, text);
+    }
+    if let Some(known) = ctx.account.session_mut(attach.session) {
+        let generation = brought.as_ref().map_or(0, Session::generation);
+        if generation < known.generation() {
+            let text = "resumed by another connection";
+            return refuse(ctx, StreamCondition::Conflict, text);
+        }
+        if let Some(brought) = brought.filter(|_| known.is_away() && !is_same_owner) {
+            // It was read from the store: what the edge keeps is newer.
+            known.presence = brought.presence;
+            known.directed = brought.directed;
+            known.managed = brought.managed;
+            known.slots = brought.slots;
+        }
+        if known.outbox.delivered() < attach.received {
+            // It was read from the store: the edge has had more.
+            let entries = attach.unacked.iter().cloned().map(Entry::from);
+            known.outbox = Outbox::restored(attach.received, entries);
+        }
+        known.outbox.remember(&attach.seen);
+        if known.progress.taken() < attach.taken {
+            known.progress.restore(attach.taken);
+        }
+        known.due = Some((edge, connection));
+        let (id, received) = (attach.session, attach.received);
+        ctx.effect(Effect::Reached(id, edge, connection, received));
+        return acked_up_to(ctx, id, attach.acked);
+    }
+    let Some(mut session) = brought.filter(|_| !is_same_owner) else {
+        return refuse(ctx, StreamCondition::Reset, "the session has ended");
+    };
+    session.at = At::Edge(edge, connection);
+    session.progress.restore(attach.taken);
+    let entries = attach.unacked.iter().cloned().map(Entry::from);
+    session.outbox = Outbox::restored(attach.received, entries);
+    session.outbox.remember(&attach.seen);
+    session.is_changed = true;
+    let older = ctx.account.session_of(&session.jid);
+    let older = older.and_then(|older| ctx.account.session(older));
+    if older.is_some_and(|older| older.bound > session.bound) {
+        let text = "replaced by a new connection";
+        return refuse(ctx, StreamCondition::Conflict, text);
+    }
+    let older = older.map(|older| older.id);
+    let id = session.id;
+    ctx.account.sessions.push(Box::new(session));
+    if let Some(older) = older {
+        lifecycle::replace(ctx, older);
+        // Its contacts hear that the older one is gone, by the same address.
+        presence::show_again(ctx, id);
+    }
+    ctx.effect(Effect::Opened(id));
+    acked_up_to(ctx, id, attach.acked);
+}
+
+/// A session's connection, or its edge, is lost.
+pub fn lose(ctx: &mut Ctx<'_>, id: SessionId) {
+    let now = ctx.now.mono;
+    let Some(session) = ctx.account.session_mut(id) else {
+        return;
+    };
+    if matches!(session.whereabouts(), At::Nowhere(_)) {
+        return;
+    }
+    let until = now + patience(session);
+    session.due = None;
+    session.at = At::Nowhere(until);
+    ctx.effect(Effect::Sleeps(id, until));
+    store(ctx, id);
+}
+
+/// What could not be stored of a session without a connection is stored again.
+pub fn sleep(ctx: &mut Ctx<'_>, id: SessionId) {
+    if ctx.account.session(id).is_some_and(Session::is_away) {
+        store(ctx, id);
+    }
+}
+
+/// How long a session is kept without a connection, in milliseconds.
+fn patience(session: &Session) -> u64 {
+    match session.managed.as_ref().map(|managed| managed.resume_secs) {
+        None | Some(0) => GRACE_MS,
+        Some(secs) => u64::from(secs) * 1000,
+    }
+}
+
+/// Stores a session without a connection, or one whose edge may die before it has told a new owner
+/// of it, and all that waits for it.
+pub fn store(ctx: &mut Ctx<'_>, id: SessionId) {
+    let Some(session) = ctx.account.session(id) else {
+        return;
+    };
+    let until = match session.at {
+        At::Nowhere(until) => until,
+        At::Edge(..) => ctx.now.mono + patience(session),
+    };
+    let until_unix = ctx.now.unix + until.saturating_sub(ctx.now.mono);
+    let state = record::encode(session, &ctx.shared.pipeline.keepers, until_unix);
+    let entries = session.outbox.unacked();
+    let rows: Vec<_> = entries
+        .map(|(number, entry)| (number, record::encode_entry(entry)))
+        .collect();
+    let asleep = std::mem::take(&mut ctx.account.asleep);
+    let (own, mut asleep): (Vec<_>, Vec<_>) =
+        asleep.into_iter().partition(|(known, _)| *known == id);
+    asleep.push((id, None));
+    asleep.extend(rows.iter().map(|(number, _)| (id, Some(*number))));
+    ctx.account.asleep = asleep;
+    // Those its client has acknowledged since it was stored the last time.
+    let is_gone = |number: &u64| rows.iter().all(|(known, _)| known != number);
+    let gone = own.into_iter().filter_map(|(_, number)| number);
+    for number in gone.filter(is_gone) {
+        ctx.delete(SLEEPING, &entry_key(id, number));
+    }
+    ctx.put(SLEEPING, &session_key(id), state);
+    // The next owner must know what is in the queue of those stanzas already.
+    let marks = ctx.account.marks.encode(ctx.now.unix);
+    ctx.put(MARKS, "", marks);
+    for (number, value) in rows {
+        ctx.put(SLEEPING, &entry_key(id, number), value);
+    }
+}
+
+/// The client has the first `count` of what the session was delivered.
+pub fn acked_up_to(ctx: &mut Ctx<'_>, id: SessionId, count: u64) {
+    let Some(session) = ctx.account.session_mut(id) else {
+        return;
+    };
+    let freed = session.outbox.ack(count);
+    let Some(log) = freed.log else {
+        return;
+    };
+    let caller = ctx.session_id();
+    ctx.set_session(Some(id));
+    let shared = ctx.shared;
+    for hook in &shared.pipeline.acknowledged {
+        hook(ctx, log, freed.logged);
+    }
+    ctx.set_session(caller);
+}
+
+/// The edge of a session keeps what a new owner would need.
+pub fn kept(ctx: &mut Ctx<'_>, id: SessionId) {
+    let session = ctx.account.session(id);
+    if session.is_some_and(|session| !session.is_away()) {
+        wake(ctx, id);
+    }
+}
+
+/// What was stored of a session while it slept is not needed any more.
+pub fn wake(ctx: &mut Ctx<'_>, id: SessionId) {
+    let stored = std::mem::take(&mut ctx.account.asleep);
+    let (gone, kept): (Vec<_>, Vec<_>) = stored.into_iter().partition(|(known, _)| *known == id);
+    ctx.account.asleep = kept;
+    if gone.is_empty() {
+        return;
+    }
+    ctx.delete(SLEEPING, &session_key(id));
+    for number in gone.into_iter().filter_map(|(_, number)| number) {
+        ctx.delete(SLEEPING, &entry_key(id, number));
+    }
+}
+
+/// A session that could be resumed has ended: its client may still ask.
+pub fn remember(epitaphs: &mut Epitaphs, session: &Session) {
+    let Some(managed) = session
+        .managed
+        .as_ref()
+        .filter(|known| known.resume_secs > 0)
+    else {
+        return;
+    };
+    let h = low(session.progress.taken().saturating_sub(managed.enabled));
+    epitaphs.add(managed.id.clone(), h);
+}
+
+/// A count as the client counts it, modulo 2^32.
+#[expect(clippy::cast_possible_truncation, reason = "that is the point")]
+fn low(count: u64) -> u32 {
+    count as u32
+}

@@ -1,0 +1,258 @@
+//! Outbox: what a session was delivered and its client has not acknowledged.
+//!
+//! Both ends count alike: every stanza that goes to the session's edge has the next number, from
+//! when the resource was bound. What the client has is told by the edge: what it acknowledged
+//! (XEP-0198), or, without stream management, what its socket took.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use couplet_proto::Stanza;
+use couplet_proto::link::frame::Unacked;
+use couplet_proto::link::id::{LogId, Source};
+
+/// About how much memory a stanza holds beside its own bytes.
+const ENVELOPE: usize = 256;
+
+/// Up to this many places are kept while nothing waits.
+const KEPT_PLACES: usize = 8;
+
+/// The stanzas on their way to one client.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// How many stanzas the session was delivered.
+    delivered: u64,
+    /// The newest of them, oldest first: all its client has not acknowledged.
+    entries: VecDeque<Entry>,
+    bytes: usize,
+    /// How many of them are in the log of messages that waited.
+    logged: u64,
+    /// Up to this number they were delivered by a former owner: some may be sent here again.
+    restored: u64,
+    /// What a former owner has delivered of late.
+    former: Vec<Source>,
+}
+
+/// One stanza.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// The stanza; `from` and `to` are set.
+    pub stanza: Arc<Stanza>,
+    /// Which stanza of which session it is, when a client sent it.
+    pub source: Option<Source>,
+    /// Where it stands in the log of messages that wait: it is still there.
+    pub log: Option<LogId>,
+    /// Set when one of several sessions that got the same message has it for sure.
+    pub twins: Option<Arc<AtomicBool>>,
+}
+
+/// What an acknowledgement freed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// How many stanzas.
+    pub count: u64,
+    /// How many of them are in the log of messages that waited.
+    pub logged: u64,
+    /// The last place in that log among them.
+    pub log: Option<LogId>,
+}
+
+// === impl Entry ===
+
+impl Entry {
+    /// A stanza the server makes itself.
+    pub fn plain(stanza: Arc<Stanza>) -> Self {
+        Self {
+            stanza,
+            source: None,
+            log: None,
+            twins: None,
+        }
+    }
+
+    /// Whether another session of the account has the same message, or it is on its way there.
+    pub fn is_elsewhere(&self) -> bool {
+        let twins = self.twins.as_ref();
+        twins.is_some_and(|twins| twins.load(Ordering::Relaxed) || Arc::strong_count(twins) > 1)
+    }
+
+    fn bytes(&self) -> usize {
+        ENVELOPE + self.stanza.wire_bytes()
+    }
+}
+
+impl From<Unacked> for Entry {
+    fn from(unacked: Unacked) -> Self {
+        Self {
+            stanza: unacked.stanza,
+            source: unacked.source,
+            log: unacked.log,
+            twins: None,
+        }
+    }
+}
+
+// === impl Outbox ===
+
+impl Outbox {
+    /// What an edge or the store kept: so many delivered, and the last of them.
+    pub fn restored(delivered: u64, entries: impl IntoIterator<Item = Entry>) -> Self {
+        let entries: VecDeque<Entry> = entries.into_iter().collect();
+        let bytes = entries.iter().map(Entry::bytes).sum();
+        let logged = entries.iter().filter(|entry| entry.log.is_some()).count();
+        let delivered = delivered.max(entries.len() as u64);
+        Self {
+            delivered,
+            restored: delivered,
+            former: Vec::new(),
+            entries,
+            bytes,
+            logged: logged as u64,
+        }
+    }
+
+    /// One more is on its way. Its number.
+    pub fn push(&mut self, entry: Entry) -> u64 {
+        self.bytes += entry.bytes();
+        self.logged += u64::from(entry.log.is_some());
+        self.entries.push_back(entry);
+        self.delivered += 1;
+        self.delivered
+    }
+
+    /// The client has the first `count`.
+    pub fn ack(&mut self, count: u64) -> Freed {
+        let mut freed = Freed::default();
+        while self.acked() < count
+            && let Some(entry) = self.entries.pop_front()
+        {
+            self.bytes -= entry.bytes();
+            freed.count += 1;
+            freed.logged += u64::from(entry.log.is_some());
+            freed.log = entry.log.or(freed.log);
+            if let Some(twins) = entry.twins {
+                twins.store(true, Ordering::Relaxed);
+            }
+        }
+        self.logged -= freed.logged;
+        if self.entries.is_empty() && self.entries.capacity() > KEPT_PLACES {
+            self.entries = VecDeque::new();
+        }
+        freed
+    }
+
+    /// Notes what a former owner has delivered of late.
+    pub fn remember(&mut self, former: &[Source]) {
+        self.former = former.to_vec();
+    }
+
+    /// Whether a former owner has delivered this.
+    pub fn has(&self, source: Option<Source>) -> bool {
+        let was_delivered = |source: Source| {
+            self.former.iter().any(|known| match source.is_of_client() {
+                true => *known == source,
+                // What a shard makes comes in order.
+                false => {
+                    known.session == source.session
+                        && !known.is_of_client()
+                        && known.number >= source.number
+                }
+            })
+        };
+        if source.is_some_and(was_delivered) {
+            return true;
+        }
+        let restored = self.restored.saturating_sub(self.acked());
+        let restored = usize::try_from(restored).unwrap_or(usize::MAX);
+        let mut entries = self.entries.iter().take(restored);
+        source.is_some() && entries.any(|entry| entry.source == source)
+    }
+
+    /// How many stanzas the session was delivered.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// How many of them its client has.
+    pub fn acked(&self) -> u64 {
+        self.delivered - self.entries.len() as u64
+    }
+
+    /// How many that its client does not have are in the log of messages that waited.
+    pub fn logged(&self) -> u64 {
+        self.logged
+    }
+
+    /// Those its client does not have, with their numbers, oldest first.
+    pub fn unacked(&self) -> impl Iterator<Item = (u64, &Entry)> {
+        (self.acked() + 1..).zip(&self.entries)
+    }
+
+    /// Whether more waits than may.
+    pub fn is_over(&self, stanzas_max: usize, bytes_max: usize) -> bool {
+        self.entries.len() > stanzas_max || self.bytes > bytes_max
+    }
+
+    /// Everything that waits; nothing does any more.
+    pub fn take(&mut self) -> VecDeque<Entry> {
+        self.bytes = 0;
+        self.logged = 0;
+        std::mem::take(&mut self.entries)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use couplet_proto::{Kind, Type};
+
+    use super::*;
+
+    fn entry(log: Option<u64>) -> Entry {
+        let stanza = Stanza::new(Kind::Message, Type::Chat);
+        let mut entry = Entry::plain(Arc::new(stanza));
+        entry.log = log.map(|millis| LogId { millis, count: 0 });
+        entry
+    }
+
+    #[test]
+    fn acknowledgements_free_in_order_and_never_go_back() {
+        let mut outbox = Outbox::default();
+        for number in 1..=4 {
+            assert_eq!(outbox.push(entry((number < 3).then_some(number))), number);
+        }
+        let freed = outbox.ack(3);
+        assert_eq!((freed.count, freed.log.map(|log| log.millis)), (3, Some(2)));
+        assert_eq!((freed.logged, outbox.logged()), (2, 0));
+        assert_eq!(outbox.ack(1), Freed::default());
+        assert_eq!((outbox.acked(), outbox.delivered()), (3, 4));
+        let left: Vec<u64> = outbox.unacked().map(|(number, _)| number).collect();
+        assert_eq!(left, [4]);
+        assert_eq!(outbox.ack(9).count, 1);
+        assert_eq!((outbox.acked(), outbox.bytes), (4, 0));
+    }
+
+    #[test]
+    fn a_restored_outbox_goes_on_counting() {
+        let mut outbox = Outbox::restored(7, [entry(None), entry(None)]);
+        assert_eq!((outbox.acked(), outbox.delivered()), (5, 7));
+        assert_eq!(outbox.push(entry(None)), 8);
+        assert!(outbox.is_over(2, usize::MAX) && outbox.is_over(9, 100));
+    }
+
+    #[test]
+    fn twins_know_of_each_other() {
+        let mut twin = entry(None);
+        twin.twins = Some(Arc::default());
+        let (mut one, mut other) = (Outbox::default(), Outbox::default());
+        one.push(twin.clone());
+        other.push(twin.clone());
+        drop(other.take());
+        assert!(twin.is_elsewhere());
+        one.ack(1);
+        assert!(twin.is_elsewhere());
+        let mut alone = entry(None);
+        alone.twins = Some(Arc::default());
+        assert!(!alone.is_elsewhere());
+    }
+}

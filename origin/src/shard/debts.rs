@@ -1,0 +1,168 @@
+//! Debts: what has still to happen before somebody is told that a stanza has taken effect.
+//!
+//! ```text
+//! handler ─▶ open ─┬─ route ──────────────── settled ─┐
+//!                  ├─ delivery ──── the edge has it ──┼─▶ paid ─▶ the creditor is told
+//!                  ├─ stored for a sleeping session ──┤
+//!                  └─ the handler's own writes ───────┘
+//! ```
+//!
+//! **Invariant:** a creditor is told at most once, and not before everything is done. When the
+//! slot goes to another owner he is not told: he, or his edge, brings the stanza there again.
+
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::slot::Slot;
+
+use super::event::Receipt;
+
+/// Names a debt; never given twice.
+pub(super) type DebtId = u64;
+
+/// Who is told when a debt is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Creditor {
+    /// A session of the shard: its stanza of this number has taken effect.
+    Session(SessionId, u64),
+    /// Whoever routed a stanza here.
+    Route(Receipt),
+    /// A session whose rows the store need not have any more.
+    Kept(SessionId),
+    /// A connection of a session of this slot that is gone: its edge need not tell a new owner.
+    Departure(Slot, EdgeId, ConnectionId),
+}
+
+#[derive(Debug)]
+struct Debt {
+    slot: Slot,
+    creditor: Creditor,
+    left: u32,
+}
+
+/// The debts of a shard.
+#[derive(Debug, Default)]
+pub(super) struct Debts {
+    places: Vec<(u32, Option<Debt>)>,
+    free: Vec<u32>,
+}
+
+// === impl Debts ===
+
+impl Debts {
+    /// One thing has to happen.
+    pub(super) fn open(&mut self, slot: Slot, creditor: Creditor) -> DebtId {
+        let debt = Debt {
+            slot,
+            creditor,
+            left: 1,
+        };
+        let place = match self.free.pop() {
+            Some(place) => place,
+            None => {
+                self.places.push((0, None));
+                u32::try_from(self.places.len() - 1).expect("fewer than 2^32 stanzas under way")
+            }
+        };
+        let (generation, known) = &mut self.places[place as usize];
+        *known = Some(debt);
+        id(*generation, place)
+    }
+
+    /// One thing more has to happen.
+    pub(super) fn add(&mut self, debt: DebtId) {
+        if let Some(debt) = self.get(debt) {
+            debt.left += 1;
+        }
+    }
+
+    /// One thing has happened. The creditor, if it was the last.
+    pub(super) fn pay(&mut self, debt: DebtId) -> Option<Creditor> {
+        let known = self.get(debt)?;
+        known.left -= 1;
+        match known.left {
+            0 => self.close(debt),
+            _ => None,
+        }
+    }
+
+    /// Nothing more will happen, or need to. The creditor, if he has not been told.
+    pub(super) fn close(&mut self, debt: DebtId) -> Option<Creditor> {
+        self.get(debt)?;
+        let (_, place) = parts(debt);
+        let (generation, known) = &mut self.places[place as usize];
+        let closed = known.take();
+        *generation = generation.wrapping_add(1);
+        self.free.push(place);
+        closed.map(|debt| debt.creditor)
+    }
+
+    /// A slot is another's: nobody is told of what happened in it.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        let of_slot =
+            |(_, known): &(u32, Option<Debt>)| known.as_ref().is_some_and(|debt| debt.slot == slot);
+        let all = self.places.iter().enumerate();
+        let gone: Vec<DebtId> = all
+            .filter(|(_, known)| of_slot(known))
+            .filter_map(|(place, (generation, _))| {
+                Some(id(*generation, u32::try_from(place).ok()?))
+            })
+            .collect();
+        for debt in gone {
+            self.close(debt);
+        }
+    }
+
+    fn get(&mut self, debt: DebtId) -> Option<&mut Debt> {
+        let (generation, place) = parts(debt);
+        let (known, debt) = self.places.get_mut(place as usize)?;
+        debt.as_mut().filter(|_| *known == generation)
+    }
+}
+
+fn id(generation: u32, place: u32) -> DebtId {
+    u64::from(generation) << 32 | u64::from(place)
+}
+
+fn parts(debt: DebtId) -> (u32, u32) {
+    let place = debt & u64::from(u32::MAX);
+    let number = |part: u64| u32::try_from(part).expect("32 bits");
+    (number(debt >> 32), number(place))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn creditor(number: u64) -> Creditor {
+        Creditor::Session(SessionId(1), number)
+    }
+
+    #[test]
+    fn a_creditor_is_told_once_when_all_has_happened() {
+        let mut debts = Debts::default();
+        let slot = Slot::new(1).expect("below SLOTS");
+        let first = debts.open(slot, creditor(1));
+        debts.add(first);
+        assert_eq!(debts.pay(first), None);
+        assert_eq!(debts.pay(first), Some(creditor(1)));
+        assert_eq!(debts.pay(first), None);
+        // The place is used again, the name is not.
+        let second = debts.open(slot, creditor(2));
+        assert_ne!(first, second);
+        assert_eq!(debts.pay(first), None);
+        assert_eq!(debts.close(second), Some(creditor(2)));
+        assert_eq!(debts.pay(second), None);
+    }
+
+    #[test]
+    fn of_a_slot_that_is_gone_nobody_is_told() {
+        let mut debts = Debts::default();
+        let slot = |number| Slot::new(number).expect("below SLOTS");
+        let (gone, kept) = (
+            debts.open(slot(1), creditor(1)),
+            debts.open(slot(2), creditor(2)),
+        );
+        debts.forget(slot(1));
+        assert_eq!(debts.pay(gone), None);
+        assert_eq!(debts.pay(kept), Some(creditor(2)));
+    }
+}

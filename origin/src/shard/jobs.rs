@@ -1,0 +1,175 @@
+//! Jobs: what a shard asks for that takes time, each in a task of its own; its end comes back as
+//! an event.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use couplet_proto::slot::Slot;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use super::actor::{Actor, Surroundings};
+use super::event::{Answered, Event, Verified};
+use super::output::Output;
+use crate::admin::fresh_salts;
+use crate::auth::Credentials;
+use crate::hooks::{Answer, Ask};
+use crate::store::{self, Batch};
+
+/// First pause before a failed commit is tried again; it doubles up to a second.
+const RETRY: Duration = Duration::from_millis(50);
+
+impl Actor {
+    pub(super) fn commit(&self, batches: Vec<Batch>) {
+        let surroundings = self.surroundings.clone();
+        let back = self.back();
+        let latency = self.hot.commit.clone();
+        tokio::spawn(async move {
+            let started = Instant::now();
+            let failed = commit_all(&surroundings, batches).await;
+            latency.record(started.elapsed().as_secs_f64());
+            let is_fence = |error: &store::Error| matches!(error, store::Error::Fenced { .. });
+            let is_storing = failed.iter().all(|(_, error)| is_fence(error));
+            surroundings.is_storing.store(is_storing, Ordering::Relaxed);
+            let _ = back.send(Event::Committed(failed)).await;
+        });
+    }
+
+    /// Starts what takes time; its end comes back as an event. How many run at once is bounded by
+    /// the accounts in memory: each has one question under way for each stanza that asked.
+    pub(super) fn start(&self, output: Output) {
+        let back = self.back();
+        let surroundings = self.surroundings.clone();
+        match output {
+            Output::Sleepers(slot) => {
+                tokio::spawn(async move {
+                    let owners = surroundings.store.sleepers(slot).await;
+                    let _ = back.send(Event::Sleepers(slot, owners)).await;
+                });
+            }
+            Output::Load(slot, jid) => {
+                tokio::spawn(async move {
+                    let loaded = surroundings.store.load(slot, jid.clone()).await;
+                    let _ = back.send(Event::Loaded(jid, loaded)).await;
+                });
+            }
+            Output::Ask(slot, jid, ask, asked, then, debt) => {
+                tokio::spawn(async move {
+                    let store = &surroundings.store;
+                    let answer = match ask {
+                        Ask::Value(table, key) => {
+                            let value = store.get(slot, jid.clone(), table, key).await;
+                            value.map(Answer::Value)
+                        }
+                        Ask::Log(log, after, max) => {
+                            let page = store.read_log(slot, jid.clone(), log, after, max).await;
+                            page.map(Answer::Log)
+                        }
+                        Ask::Derive(password) => {
+                            let derived = derive(&surroundings, password.0).await;
+                            Ok(Answer::Derived(derived.map(Box::new)))
+                        }
+                    };
+                    let answered = Box::new(Answered {
+                        answer,
+                        asked,
+                        then,
+                        debt,
+                    });
+                    let _ = back.send(Event::Answered(jid, answered)).await;
+                });
+            }
+            Output::Verify(jid, edge, connection, check) => {
+                tokio::spawn(async move {
+                    let Some(step) = work(&surroundings, move || check.run()).await else {
+                        surroundings.under_way.fetch_sub(1, Ordering::SeqCst);
+                        return;
+                    };
+                    let verified = Box::new(Verified {
+                        edge,
+                        connection,
+                        step,
+                    });
+                    let _ = back.send(Event::Verified(jid, verified)).await;
+                });
+            }
+            other => tracing::error!(?other, "carried out elsewhere"),
+        }
+    }
+
+    /// The way back for what has been started: one event.
+    fn back(&self) -> mpsc::Sender<Event> {
+        self.surroundings.under_way.fetch_add(1, Ordering::SeqCst);
+        let own = usize::from(self.shard.id());
+        self.surroundings.mailboxes.of(own).inner.clone()
+    }
+}
+
+/// Commits the batches of a group, each until it is stored or the time is up.
+///
+/// The slots whose batches were not stored, and why.
+async fn commit_all(surroundings: &Surroundings, batches: Vec<Batch>) -> Vec<(Slot, store::Error)> {
+    let deadline = Instant::now() + surroundings.commit_timeout;
+    let commits = batches.into_iter().map(|batch| async move {
+        let slot = batch.slot;
+        let failed = commit_one(surroundings, batch, deadline).await.err();
+        failed.map(|error| (slot, error))
+    });
+    let failed = join_all(commits).await;
+    failed.into_iter().flatten().collect()
+}
+
+async fn commit_one(
+    surroundings: &Surroundings,
+    batch: Batch,
+    deadline: Instant,
+) -> Result<(), store::Error> {
+    let mut pause = RETRY;
+    loop {
+        let commit = surroundings
+            .store
+            .commit_until(batch.clone(), deadline.into_std());
+        let error = match tokio::time::timeout_at(deadline, commit).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error @ store::Error::Fenced { .. })) => return Err(error),
+            Ok(Err(error)) => error,
+            Err(_) => store::Error::Unavailable("it does not answer".to_owned()),
+        };
+        surroundings.is_storing.store(false, Ordering::Relaxed);
+        if Instant::now() + pause >= deadline {
+            return Err(error);
+        }
+        tracing::warn!(slot = %batch.slot, %error, "commit failed, trying again");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+async fn derive(surroundings: &Surroundings, password: Box<str>) -> Option<Credentials> {
+    let iterations = surroundings.iterations;
+    let derived = work(surroundings, move || {
+        let (salt_sha_1, salt_sha_256) = fresh_salts();
+        Credentials::derive(&password, iterations, salt_sha_1, salt_sha_256)
+    });
+    derived.await?.ok()
+}
+
+/// Runs password work on a thread of its own, as many at once as there are permits.
+async fn work<T: Send + 'static>(
+    surroundings: &Surroundings,
+    job: impl FnOnce() -> T + Send + 'static,
+) -> Option<T> {
+    let permit = surroundings
+        .password_work
+        .clone()
+        .acquire_owned()
+        .await
+        .ok()?;
+    let done = tokio::task::spawn_blocking(move || {
+        let result = job();
+        drop(permit);
+        result
+    });
+    done.await.ok()
+}

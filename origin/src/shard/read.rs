@@ -1,0 +1,175 @@
+//! Read: accounts come into memory, and leave it.
+
+use couplet_proto::Jid;
+use couplet_proto::xmpp::error::Condition;
+
+use super::event::Work;
+use super::output::Output;
+use super::residents::{Place, Resident};
+use super::state::Shard;
+use crate::auth::Credentials;
+use crate::session::marks::{MARKS, Marks};
+use crate::session::{AccountSlots, At, sleeping};
+use crate::store::{self, CREDENTIALS, SLEEPING, Snapshot};
+
+impl Shard {
+    /// What is in memory may be half changed: read the account again, keep its sessions.
+    pub(super) fn reload(&mut self, resident: &mut Resident) {
+        resident.is_loading = true;
+        resident.is_read_due = true;
+        self.read_if_due(resident);
+    }
+
+    /// Reads an account again once all that it has written is stored: read before, it would lack
+    /// what is on its way.
+    pub(super) fn read_if_due(&mut self, resident: &mut Resident) {
+        if resident.is_read_due && resident.held.is_empty() {
+            resident.is_read_due = false;
+            let jid = resident.account.jid.clone();
+            self.outputs.push(Output::Load(resident.slot, jid));
+        }
+    }
+
+    pub(super) fn loaded(&mut self, jid: &Jid, result: Result<Snapshot, store::Error>) {
+        let now = self.now;
+        let Some(place) = self.residents.find(jid.bare()) else {
+            return;
+        };
+        let Some(mut resident) = self.residents.take(place) else {
+            return;
+        };
+        let read = result.map_err(|error| error.to_string());
+        let read = read.and_then(|snapshot| self.fill(place, &mut resident, &snapshot));
+        match read {
+            Ok(()) => {
+                resident.is_loading = false;
+                while let Some(work) = resident.waiting.pop_front() {
+                    self.handle(place, &mut resident, work, now);
+                    if resident.is_loading {
+                        break;
+                    }
+                }
+                self.leave_if_idle(place, &mut resident);
+            }
+            Err(error) => {
+                tracing::error!(account = %jid, %error, "account cannot be read");
+                let waiting = std::mem::take(&mut resident.waiting);
+                for work in waiting {
+                    match work.is_patient() {
+                        true => resident.waiting.push_back(work),
+                        false => self.fail(&mut resident, work, Condition::ResourceConstraint),
+                    }
+                }
+                if resident.account.sessions.is_empty() && resident.waiting.is_empty() {
+                    self.residents.put(place, resident);
+                    return self.residents.remove(place);
+                }
+                self.unread.push(place);
+            }
+        }
+        self.residents.put(place, resident);
+        self.leave_if_done();
+    }
+
+    fn fill(
+        &mut self,
+        place: Place,
+        resident: &mut Resident,
+        snapshot: &Snapshot,
+    ) -> Result<(), String> {
+        let rows = || snapshot.rows.iter();
+        let value = |id| rows().find(|(table, ..)| *table == id);
+        let credentials = value(CREDENTIALS.id)
+            .map(|(.., value)| Credentials::decode(value))
+            .transpose();
+        let credentials = credentials.map_err(|error| format!("credentials: {error}"))?;
+        let marks = value(MARKS.id).map(|(.., value)| Marks::decode(value));
+        let mut slots = AccountSlots::default();
+        for load in &self.shared.pipeline.load {
+            load(&resident.account.jid, snapshot, &mut slots)?;
+        }
+        let sleeping = rows().filter(|(table, ..)| *table == SLEEPING.id);
+        let sleeping = sleeping.map(|(_, key, value)| (&**key, value));
+        let asleep = sleeping::read(sleeping, &self.shared.pipeline.keepers, self.now)?;
+        let account = &mut resident.account;
+        account.credentials = credentials.map(Box::new);
+        account.slots = slots;
+        account.marks.renew(marks.transpose()?.unwrap_or_default());
+        account.asleep = asleep.rows;
+        // What is kept elsewhere by now is deleted, should that have failed.
+        let stored = account.asleep.iter().map(|(session, _)| *session);
+        self.changed
+            .extend(stored.filter(|session| self.sessions.contains_key(session)));
+        for session in asleep.sessions {
+            let (id, at) = (session.id, session.at);
+            // What is in memory is newer.
+            if account.session(id).is_some() || account.session_of(&session.jid).is_some() {
+                continue;
+            }
+            account.sessions.push(Box::new(session));
+            self.sessions.insert(id, place);
+            if let At::Nowhere(until) = at {
+                self.asleep.insert((until, id));
+            }
+        }
+        Ok(())
+    }
+
+    /// A second has passed.
+    pub(super) fn tick(&mut self) {
+        let now = self.now;
+        for slot in self.tenures.gathering().to_vec() {
+            self.activate(slot);
+        }
+        self.login.tick(now);
+        let idle_ms = self.shared.config.limits.account_idle_secs * 1000;
+        while let Some((since, place)) = self.idle.front().copied() {
+            if since > 0 && now.mono.saturating_sub(since) < idle_ms {
+                break;
+            }
+            self.idle.pop_front();
+            let Some(resident) = self.residents.get_mut(place) else {
+                continue;
+            };
+            resident.is_queued = false;
+            if !resident.is_idle() {
+                continue;
+            }
+            let since = resident.account.touched;
+            if resident.account.exists() && now.mono.saturating_sub(since) < idle_ms {
+                resident.is_queued = true;
+                self.idle.push_back((since, place));
+                continue;
+            }
+            self.residents.remove(place);
+        }
+        for slot in std::mem::take(&mut self.unlisted) {
+            self.outputs.push(Output::Sleepers(slot));
+        }
+        for session in std::mem::take(&mut self.paced) {
+            if let Some(place) = self.sessions.get(&session).copied() {
+                self.run_at(place, Work::CatchUp(session), now);
+            }
+        }
+        while let Some((until, session)) = self.asleep.first().copied() {
+            if until > now.mono {
+                break;
+            }
+            self.asleep.pop_first();
+            if let Some(place) = self.sessions.get(&session).copied() {
+                self.run_at(place, Work::Expire(session), now);
+            }
+        }
+        for session in std::mem::take(&mut self.unstored) {
+            if let Some(place) = self.sessions.get(&session).copied() {
+                self.run_at(place, Work::Sleep(session), now);
+            }
+        }
+        for place in std::mem::take(&mut self.unread) {
+            if let Some(resident) = self.residents.get_mut(place) {
+                let load = Output::Load(resident.slot, resident.account.jid.clone());
+                self.outputs.push(load);
+            }
+        }
+    }
+}

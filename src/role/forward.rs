@@ -1,0 +1,191 @@
+//! Forward: an origin asks another one what only that one can tell or do.
+//!
+//! Operators ask any origin. What concerns an account is done by the owner of its slot; sessions
+//! are listed by each for itself. Between origins it goes over the link, as JSON like the port for
+//! operators.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use couplet_origin::admin::Listing;
+use couplet_origin::cluster::{Answering, Operator, Report};
+use couplet_origin::store::Owner;
+use couplet_origin::{Admin, Origin};
+use couplet_proto::Jid;
+use couplet_proto::link::id::NodeId;
+use couplet_proto::slot::{Seed, Slot};
+use serde::{Deserialize, Serialize};
+
+use super::view;
+use crate::admin::{AskSessions, Refusal, Session};
+
+/// How often the owner of an account is looked for, and how long until it is again: a slot that
+/// moves or whose owner has died is owned again soon.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// What an origin asks another.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) enum Asked {
+    /// To make an account, with this password.
+    Add(String, String),
+    /// To give it another password.
+    SetPassword(String, String),
+    /// To remove it.
+    Remove(String),
+    /// Its sessions.
+    Sessions(AskSessions),
+    /// How many sessions it holds.
+    Count,
+}
+
+/// What it answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Answered {
+    /// It is done.
+    Done,
+    /// The slot is another's.
+    NotMine,
+    /// Sessions in order of their addresses.
+    Sessions(Vec<Session>),
+    /// A number of sessions.
+    Count(u64),
+    /// It will not be done.
+    Refused(Refusal),
+}
+
+/// What is asked of an origin, here or by way of another.
+#[derive(Clone)]
+pub(super) struct Desk {
+    origin: Arc<Origin>,
+    admin: Admin,
+    seed: Seed,
+    name: String,
+    me: NodeId,
+}
+
+// === impl Desk ===
+
+impl Desk {
+    /// Of the origin of this name, which is the process `me`.
+    pub(super) fn new(origin: Arc<Origin>, seed: Seed, name: String, me: NodeId) -> Self {
+        Self {
+            admin: origin.admin(),
+            origin,
+            seed,
+            name,
+            me,
+        }
+    }
+
+    /// What this origin knows.
+    pub(super) async fn report(&self) -> Result<Report, Refusal> {
+        let report = self.origin.report().await;
+        report.ok_or_else(|| Refusal::Unavailable("this origin is stopping".to_owned()))
+    }
+
+    /// Has something done by the owner of an account, wherever that is.
+    pub(super) async fn owner_of(&self, account: &Jid, asked: Asked) -> Result<(), Refusal> {
+        let slot = Slot::of(self.seed, account);
+        for _ in 0..TRIES {
+            match self.try_owner(slot, &asked).await? {
+                Some(Answered::Done) => return Ok(()),
+                Some(Answered::Refused(refusal)) => return Err(refusal),
+                _ => tokio::time::sleep(PAUSE).await,
+            }
+        }
+        let text = format!(
+            "slot {} has no owner that can be reached: try again",
+            slot.number()
+        );
+        Err(Refusal::Unavailable(text))
+    }
+
+    async fn try_owner(&self, slot: Slot, asked: &Asked) -> Result<Option<Answered>, Refusal> {
+        match self.owner(slot).await? {
+            Some(owner) => Ok(self.ask_any(&owner.node, asked).await),
+            None => Ok(None),
+        }
+    }
+
+    async fn owner(&self, slot: Slot) -> Result<Option<Owner>, Refusal> {
+        let report = self.report().await?;
+        let whereabouts = report.slots.get(slot.index());
+        Ok(whereabouts.and_then(|slot| slot.owner.clone()))
+    }
+
+    /// Asks an origin, which may be this one; `None` when it does not answer.
+    pub(super) async fn ask_any(&self, node: &NodeId, asked: &Asked) -> Option<Answered> {
+        if *node == self.me {
+            return Some(self.carry_out(asked.clone()).await);
+        }
+        let question = serde_json::to_vec(asked).ok()?;
+        let answer = self.origin.ask(node, question.into()).await?;
+        serde_json::from_slice(&answer).ok()
+    }
+
+    /// Does here what is asked.
+    pub(super) async fn carry_out(&self, asked: Asked) -> Answered {
+        match self.try_carry_out(asked).await {
+            Ok(answered) => answered,
+            Err(refusal) => Answered::Refused(refusal),
+        }
+    }
+
+    async fn try_carry_out(&self, asked: Asked) -> Result<Answered, Refusal> {
+        match asked {
+            Asked::Add(jid, password) => match self.own(&jid).await? {
+                Some(jid) => self.admin.account_add(jid, password).await?,
+                None => return Ok(Answered::NotMine),
+            },
+            Asked::SetPassword(jid, password) => match self.own(&jid).await? {
+                Some(jid) => self.admin.account_set_password(jid, password).await?,
+                None => return Ok(Answered::NotMine),
+            },
+            Asked::Remove(jid) => match self.own(&jid).await? {
+                Some(jid) => self.admin.account_remove(jid).await?,
+                None => return Ok(Answered::NotMine),
+            },
+            Asked::Sessions(ask) => return Ok(Answered::Sessions(self.sessions(&ask).await?)),
+            Asked::Count => {
+                let counted = self.admin.sessions(Listing::default()).await?;
+                return Ok(Answered::Count(counted.total as u64));
+            }
+        }
+        Ok(Answered::Done)
+    }
+
+    /// The account, if its slot is this origin's.
+    async fn own(&self, jid: &str) -> Result<Option<Jid>, Refusal> {
+        let wrong = |_| Refusal::Malformed(format!("{jid:?} is not an address"));
+        let jid = Jid::parse(jid).map_err(wrong)?;
+        let owner = self.owner(Slot::of(self.seed, &jid)).await?;
+        let is_own = owner.is_some_and(|owner| owner.node == self.me);
+        Ok(is_own.then_some(jid))
+    }
+
+    async fn sessions(&self, ask: &AskSessions) -> Result<Vec<Session>, Refusal> {
+        let listed = self.admin.sessions(view::listing(ask)?).await?;
+        let edge = |edge| self.origin.edge_name(edge);
+        let sessions = listed.sessions.iter();
+        Ok(sessions
+            .map(|session| view::session(session, &self.name, edge))
+            .collect())
+    }
+}
+
+impl Operator for Desk {
+    fn answer(&self, question: Bytes) -> Answering<'_> {
+        Box::pin(async move {
+            let answered = match serde_json::from_slice(&question) {
+                Ok(asked) => self.carry_out(asked).await,
+                // It is of another version.
+                Err(_) => Answered::Refused(Refusal::Malformed(
+                    "another origin asks what this one does not know".to_owned(),
+                )),
+            };
+            serde_json::to_vec(&answered).unwrap_or_default().into()
+        })
+    }
+}

@@ -1,0 +1,213 @@
+//! Role: what runs in this process, and in which order it starts and stops.
+//!
+//! - [`serve`]: edge and origin in one process, on the embedded store.
+//! - [`edge`]: clients' connections, and links to every origin.
+//! - [`origin`]: accounts, on Redis, among other origins.
+//! - [`accounts`]: what the port for operators asks of an origin, wherever that runs.
+//! - [`forward`]: what an origin asks another for an operator.
+//! - [`view`]: what an origin knows, as operators read it.
+//! - [`link`]: what a node needs to reach the others.
+
+mod accounts;
+mod edge;
+mod forward;
+mod link;
+mod origin;
+mod serve;
+mod view;
+
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use couplet_edge::{CertificatePaths, Edge};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::config::{self, Admin, Role, Settings, Sources};
+use crate::shutdown::{Signals, Wish};
+use crate::telemetry::{self, Logging, Metrics};
+use crate::{admin, certificate};
+
+/// A node under way.
+trait Running {
+    /// Reads certificates again.
+    fn reload(&self);
+
+    /// Leaves in good order, and ends; what is still under way at the deadline is cut off.
+    fn stop(self, deadline: Duration) -> impl Future<Output = ()> + Send;
+}
+
+/// What every node is started with.
+struct Start {
+    settings: Settings,
+    metrics: Metrics,
+    /// Told when an operator wants the node to leave, by other means than a signal.
+    leave: Arc<Notify>,
+}
+
+/// Runs a role until it is told to stop.
+///
+/// # Errors
+/// What kept it from starting, in words for the operator.
+pub(crate) async fn run(
+    role: Role,
+    settings: Settings,
+    sources: &Sources,
+    logging: &Logging,
+    metrics: Metrics,
+) -> Result<ExitCode> {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        %role,
+        node = settings.node,
+        domains = settings.edge.domains.join(" "),
+        open_files_max = raise_open_files(),
+        "starting",
+    );
+    let reload_log = || reload_log(role, sources, logging);
+    let deadline = Duration::from_secs(settings.drain_secs);
+    let leave = Arc::new(Notify::new());
+    let start = Start {
+        settings,
+        metrics,
+        leave: Arc::clone(&leave),
+    };
+    match role {
+        Role::Serve => live(serve::Server::start(start), reload_log, deadline, &leave).await,
+        Role::Edge => live(edge::Server::start(start), reload_log, deadline, &leave).await,
+        Role::Origin => {
+            let start = Box::pin(origin::Server::start(start));
+            live(start, reload_log, deadline, &leave).await
+        }
+    }
+}
+
+/// Starts a node, keeps it until somebody wants it to stop, and stops it.
+async fn live<N: Running>(
+    start: impl Future<Output = Result<N>>,
+    reload_log: impl Fn(),
+    deadline: Duration,
+    leave: &Notify,
+) -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let node = tokio::select! {
+        node = start => node?,
+        () = stop_wished(&mut signals) => return Ok(ExitCode::SUCCESS),
+    };
+    loop {
+        let wish = tokio::select! {
+            wish = signals.next() => wish,
+            () = leave.notified() => Wish::Stop,
+        };
+        match wish {
+            Wish::Reload => {
+                node.reload();
+                reload_log();
+            }
+            Wish::Stop => break,
+        }
+    }
+    tracing::info!(deadline_secs = deadline.as_secs(), "draining");
+    let stopped = async {
+        node.stop(deadline).await;
+        tracing::info!("stopped");
+    };
+    Ok(signals.guard(stopped).await)
+}
+
+async fn stop_wished(signals: &mut Signals) {
+    // There is nothing to reload yet.
+    while signals.next().await != Wish::Stop {}
+}
+
+/// The log level, as far as the sources can be read.
+fn reload_log(role: Role, sources: &Sources, logging: &Logging) {
+    let level = match config::load(sources, role) {
+        Ok(settings) => settings.log.level,
+        Err(mistakes) => {
+            for mistake in mistakes {
+                tracing::error!(%mistake, "log level not reloaded: the old one stays");
+            }
+            return;
+        }
+    };
+    match logging.set_level(&level) {
+        Ok(()) => tracing::info!(level, "log level reloaded"),
+        Err(error) => tracing::error!(%error, "log level not reloaded: the old one stays"),
+    }
+}
+
+/// Certificates for clients, as far as they can be read.
+fn reload_certificates(edge: &Edge) {
+    match edge.reload_certificates() {
+        Ok(()) => tracing::info!("certificates reloaded"),
+        Err(error) => tracing::error!(%error, "certificates not reloaded: the old ones stay"),
+    }
+}
+
+/// Opens the port for operators; returns where.
+async fn open_admin(admin: &Admin, router: Router, tasks: &mut JoinSet<()>) -> Result<SocketAddr> {
+    let address = admin.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("admin.listen: cannot listen on {address}"))?;
+    let address = listener.local_addr()?;
+    tasks.spawn(admin::serve(listener, router));
+    Ok(address)
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    let words: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+    words.join(" ")
+}
+
+/// Puts a self-signed certificate where no other is, and addresses where others would not work.
+fn ready_for_clients(settings: &mut Settings) -> Result<()> {
+    ensure_reachable(&mut settings.edge.listen);
+    ensure_reachable(&mut settings.edge.tls_listen);
+    if settings.tls.default.certificate.is_some() {
+        return Ok(());
+    }
+    let made = certificate::ensure_self_signed(&settings.data.join("tls"), &settings.edge.domains)?;
+    tracing::warn!(
+        certificate = %made.certificate.display(),
+        is_new = made.is_new,
+        "no tls.certificate is set: using one that nobody has signed, so clients will warn",
+    );
+    let default = CertificatePaths {
+        domain: None,
+        certificate: made.certificate,
+        key: made.key,
+    };
+    settings.edge.certificates.insert(0, default);
+    Ok(())
+}
+
+/// On a machine without IPv6 "every address" can only mean IPv4.
+fn ensure_reachable(addresses: &mut [SocketAddr]) {
+    for address in addresses {
+        if address.ip() == Ipv6Addr::UNSPECIFIED && UdpSocket::bind("[::]:0").is_err() {
+            tracing::warn!(%address, "there is no IPv6 here: listening on IPv4 only");
+            address.set_ip(Ipv4Addr::UNSPECIFIED.into());
+        }
+    }
+}
+
+/// As many open files as the system lets us have; each client needs one.
+fn raise_open_files() -> Option<u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        limit.current = limit.maximum;
+        if let Err(error) = setrlimit(Resource::Nofile, limit) {
+            tracing::warn!(%error, "cannot raise the limit of open files");
+        }
+    }
+    telemetry::open_files_max()
+}
