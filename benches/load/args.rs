@@ -26,6 +26,17 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) both: bool,
 
+    /// Also measure a cluster: two edges, two origins and a Redis on this machine, with every pair
+    /// of users at two edges, and its processor time per message against the single server's.
+    /// Needs `redis-server`.
+    #[arg(long, conflicts_with_all = ["target", "tls", "both"])]
+    pub(crate) cluster: bool,
+
+    /// Measure nothing but how long slots stand still: three origins hold the sessions, one is
+    /// drained, one is killed. Needs `redis-server`.
+    #[arg(long, conflicts_with_all = ["target", "tls", "both", "cluster", "idle"])]
+    pub(crate) moves: bool,
+
     /// Measure a raw byte relay first: the floor for this machine.
     #[arg(long)]
     pub(crate) relay: bool,

@@ -78,8 +78,8 @@ pub(crate) async fn run(
 }
 
 /// One user of a pair, with the message it sends ready but for the number.
-struct Side {
-    connection: Connection,
+pub(crate) struct Side {
+    pub(crate) connection: Connection,
     before_id: String,
     after_id: String,
     stanza: Vec<u8>,
@@ -88,7 +88,7 @@ struct Side {
 // === impl Side ===
 
 impl Side {
-    fn new(connection: Connection, partner: &str, is_full: bool, body: &str) -> Self {
+    pub(crate) fn new(connection: Connection, partner: &str, is_full: bool, body: &str) -> Self {
         let bare = partner.split('/').next().unwrap_or(partner);
         let to = if is_full { partner } else { bare };
         Self {
@@ -99,7 +99,7 @@ impl Side {
         }
     }
 
-    async fn send(&mut self, id: &str) -> Result<()> {
+    pub(crate) async fn send(&mut self, id: &str) -> Result<()> {
         self.stanza.clear();
         self.stanza.extend_from_slice(self.before_id.as_bytes());
         self.stanza.extend_from_slice(id.as_bytes());

@@ -3,20 +3,25 @@
 //! Starts the release binary as a child, adds accounts, logs everybody in, measures what an idle
 //! session holds, then lets pairs of users chat in a closed loop and measures what a message
 //! costs. Other servers are measured by the same code (`--target`), and so is a process that only
-//! copies bytes (`--relay`), which is the floor.
+//! copies bytes (`--relay`), which is the floor. A cluster on this machine is measured the same way
+//! (`--cluster`), and how long its users wait when an origin goes (`--moves`).
 //!
 //! - [`args`]: what can be asked for.
 //! - [`process`]: processor time and memory of the measured process.
 //! - [`server`]: the child that is measured, and its accounts.
 //! - [`wire`]: one client connection, with just enough XMPP to log in.
+//! - [`cluster`]: edges, origins and Redis, and their accounts.
 //! - [`relay`]: the byte relay.
 //! - [`chat`]: the closed loop.
+//! - [`moves`]: the wait while slots move.
 //! - [`report`]: the table and the JSON.
 
 #![expect(clippy::print_stdout, reason = "the results are printed")]
 
 mod args;
 mod chat;
+mod cluster;
+mod moves;
 mod process;
 mod relay;
 mod report;
@@ -33,6 +38,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use args::Args;
+use cluster::Cluster;
 use process::{Usage, Watched};
 use report::Row;
 use server::Server;
@@ -62,8 +68,16 @@ fn main() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
+    if args.moves {
+        return runtime.block_on(moves::run(&args));
+    }
     let rows = runtime.block_on(run(&args))?;
     report::print(&rows);
+    if let [.., single, cluster] = rows.as_slice()
+        && args.cluster
+    {
+        report::print_ratio(cluster, single);
+    }
     if let Some(path) = &args.json {
         report::write(&rows, path)?;
     }
@@ -84,17 +98,44 @@ async fn run(args: &Args) -> Result<Vec<Row>> {
     for &is_tls in transports {
         rows.push(run_server(args, is_tls).await?);
     }
+    if args.cluster {
+        rows.push(run_cluster(args).await?);
+    }
     Ok(rows)
 }
 
 /// One run against a server that speaks XMPP.
 async fn run_server(args: &Args, is_tls: bool) -> Result<Row> {
-    let count = args.sessions();
     let mut server = Server::start(args, is_tls).await?;
-    server.add_accounts(args, count + WARM_UP_SESSIONS).await?;
+    server.add_accounts(args, accounts(args)).await?;
     let target = Arc::new(server.target.clone());
-    let watched = Watched::new(server.pid);
-    drop(log_in(&target, count..count + WARM_UP_SESSIONS).await?);
+    let row = Row::new(&args.label(), is_tls, args.sessions());
+    let row = measure(args, row, target, &server.watched()).await?;
+    server.stop().await?;
+    Ok(row)
+}
+
+/// The same against edges and origins.
+async fn run_cluster(args: &Args) -> Result<Row> {
+    let mut cluster = Cluster::start(args, 2, 2).await?;
+    cluster.add_accounts(accounts(args)).await?;
+    cluster.restart().await?;
+    let target = Arc::new(cluster.target.clone());
+    let row = Row::new("couplet cluster", false, args.sessions());
+    let row = measure(args, row, target, &cluster.watched()).await?;
+    cluster.stop().await?;
+    Ok(row)
+}
+
+/// How many accounts a run needs.
+fn accounts(args: &Args) -> usize {
+    args.sessions() + WARM_UP_SESSIONS
+}
+
+/// Logs everybody in, lets them chat and fills the row.
+async fn measure(args: &Args, mut row: Row, target: Arc<Target>, watched: &Watched) -> Result<Row> {
+    let count = args.sessions();
+    drop(log_in(&target, count..accounts(args)).await?);
     let idle_before = watched.settled_memory_kib(SETTLE).await?;
 
     let before = watched.usage()?;
@@ -104,16 +145,14 @@ async fn run_server(args: &Args, is_tls: bool) -> Result<Row> {
     let logins = watched.usage()?.since(before);
     let idle_after = watched.settled_memory_kib(SETTLE).await?;
 
-    let mut row = Row::new(&args.label(), is_tls, count);
     row.logins_per_second = per_second(count as u64, elapsed);
     row.login_cpu_micros = logins.cpu_micros / count as f64;
     row.idle_kib_per_session = (idle_after as f64 - idle_before as f64) / count as f64;
     row.memory_kib = idle_after;
     if args.idle.is_none() {
-        let outcome = chat::run(sessions, args, &watched).await?;
+        let outcome = chat::run(sessions, args, watched).await?;
         row.set_chat(&outcome);
     }
-    server.stop().await?;
     Ok(row)
 }
 
@@ -121,7 +160,7 @@ async fn run_server(args: &Args, is_tls: bool) -> Result<Row> {
 async fn run_relay(args: &Args) -> Result<Row> {
     let count = args.sessions();
     let child = relay::Child::start(args)?;
-    let watched = Watched::new(child.pid());
+    let watched = Watched::new(&[child.pid()]);
     let idle_before = watched.settled_memory_kib(SETTLE).await?;
     let mut sessions = Vec::with_capacity(count);
     for index in 0..count {

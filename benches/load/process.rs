@@ -1,4 +1,4 @@
-//! The measured process: processor time, memory, and the limits it and we run under.
+//! The measured processes: processor time, memory, and the limits they and we run under.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,10 +10,10 @@ use tokio::time::sleep;
 
 use crate::args::Args;
 
-/// A process that is watched through `/proc`.
-#[derive(Debug, Clone, Copy)]
+/// Processes that are watched through `/proc`, as one.
+#[derive(Debug, Clone)]
 pub(crate) struct Watched {
-    pid: u32,
+    pids: Vec<u32>,
     ticks_per_second: f64,
 }
 
@@ -27,7 +27,7 @@ pub(crate) struct Usage {
 // === impl Watched ===
 
 impl Watched {
-    pub(crate) fn new(pid: u32) -> Self {
+    pub(crate) fn new(pids: &[u32]) -> Self {
         let ticks = Command::new("getconf")
             .arg("CLK_TCK")
             .output()
@@ -35,24 +35,17 @@ impl Watched {
             .and_then(|output| String::from_utf8(output.stdout).ok())
             .and_then(|text| text.trim().parse().ok());
         Self {
-            pid,
+            pids: pids.to_vec(),
             ticks_per_second: ticks.unwrap_or(100.0),
         }
     }
 
-    /// Processor time the process has used since it started (`proc_pid_stat(5)`).
+    /// Processor time the processes have used since they started (`proc_pid_stat(5)`).
     pub(crate) fn usage(&self) -> Result<Usage> {
-        let path = format!("/proc/{}/stat", self.pid);
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        // The name of the program is in parentheses and may contain anything.
-        let (_, after_name) = text.rsplit_once(')').context("stat without a name")?;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| -> Result<f64> {
-            let field = fields.get(index).context("stat is too short")?;
-            Ok(field.parse()?)
-        };
-        // utime and stime are fields 14 and 15; the first after the name is field 3.
-        let total = ticks(11)? + ticks(12)?;
+        let mut total = 0.0;
+        for pid in &self.pids {
+            total += ticks(*pid)?;
+        }
         Ok(Usage {
             cpu_micros: total * 1e6 / self.ticks_per_second,
         })
@@ -60,11 +53,7 @@ impl Watched {
 
     /// Resident memory now.
     pub(crate) fn memory_kib(&self) -> Result<u64> {
-        let path = format!("/proc/{}/status", self.pid);
-        let text = fs::read_to_string(&path).with_context(|| path.clone())?;
-        let line = text.lines().find(|line| line.starts_with("VmRSS:"));
-        let field = line.and_then(|line| line.split_whitespace().nth(1));
-        Ok(field.context("status without VmRSS")?.parse()?)
+        self.pids.iter().map(|pid| memory_kib(*pid)).sum()
     }
 
     /// Resident memory once three readings in a row agree within half a percent.
@@ -94,6 +83,30 @@ impl Usage {
             cpu_micros: self.cpu_micros - before.cpu_micros,
         }
     }
+}
+
+/// Ticks of user and system time one process has used.
+fn ticks(pid: u32) -> Result<f64> {
+    let path = format!("/proc/{pid}/stat");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The name of the program is in parentheses and may contain anything.
+    let (_, after_name) = text.rsplit_once(')').context("stat without a name")?;
+    let fields: Vec<&str> = after_name.split_whitespace().collect();
+    let field = |index: usize| -> Result<f64> {
+        let field = fields.get(index).context("stat is too short")?;
+        Ok(field.parse()?)
+    };
+    // utime and stime are fields 14 and 15; the first after the name is field 3.
+    Ok(field(11)? + field(12)?)
+}
+
+/// Resident memory of one process.
+fn memory_kib(pid: u32) -> Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&path).with_context(|| path.clone())?;
+    let line = text.lines().find(|line| line.starts_with("VmRSS:"));
+    let field = line.and_then(|line| line.split_whitespace().nth(1));
+    Ok(field.context("status without VmRSS")?.parse()?)
 }
 
 /// Starts this program again with as many open files as it may have, and off the server's cores.

@@ -66,9 +66,22 @@ impl Row {
 }
 
 /// The value that this many of a hundred do not exceed.
-fn percentile(sorted: &[u32], percent: usize) -> u32 {
+pub(crate) fn percentile(sorted: &[u32], percent: usize) -> u32 {
     let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
     sorted.get(at).copied().unwrap_or(0)
+}
+
+/// Prints what a message costs in one row against another, where both had a chat.
+pub(crate) fn print_ratio(row: &Row, other: &Row) {
+    let (Some(one), Some(base)) = (&row.chat, &other.chat) else {
+        return;
+    };
+    println!(
+        "{} / {}: {:.2} of the processor time per message",
+        row.server,
+        other.server,
+        one.cpu_micros_per_message / base.cpu_micros_per_message
+    );
 }
 
 /// Prints the table.

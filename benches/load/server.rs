@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use crate::args::Args;
-use crate::process;
+use crate::process::{self, Watched};
 use crate::wire::{Connection, Target, tls_connector};
 
 /// How long the server may take to become ready, and to end.
@@ -27,7 +27,7 @@ const ADDED_AT_ONCE: usize = 16;
 /// A server to measure.
 pub(crate) struct Server {
     /// Its process.
-    pub(crate) pid: u32,
+    pid: u32,
     /// Where and as whom to log in.
     pub(crate) target: Target,
     own: Option<Own>,
@@ -50,7 +50,7 @@ impl Server {
         process::check_open_files(args.sessions() + 100)?;
         let tls = is_tls.then(tls_connector).transpose()?;
         let target = |address| Target {
-            address,
+            addresses: vec![address],
             domain: args.domain.clone(),
             user_pattern: args.user_pattern.clone(),
             password: args.password.clone(),
@@ -89,24 +89,13 @@ impl Server {
             None if args.register => None,
             None => return Ok(()),
         };
-        let room = Arc::new(Semaphore::new(ADDED_AT_ONCE));
-        let mut tasks = JoinSet::new();
-        for index in 0..count {
-            let permit = room.clone().acquire_owned().await?;
-            let target = self.target.clone();
-            tasks.spawn(async move {
-                let added = match admin {
-                    Some(admin) => add_account(admin, &target, index).await,
-                    None => Connection::register(&target, index).await,
-                };
-                drop(permit);
-                added
-            });
-        }
-        while let Some(done) = tasks.join_next().await {
-            done??;
-        }
+        add_accounts(&self.target, admin, count).await?;
         self.restart().await
+    }
+
+    /// The process to watch.
+    pub(crate) fn watched(&self) -> Watched {
+        Watched::new(&[self.pid])
     }
 
     /// Starts our own server again, so that no account is in memory; one that ran before is left
@@ -126,13 +115,7 @@ impl Server {
         let Some(own) = &mut self.own else {
             return Ok(());
         };
-        let mut signal = Command::new("kill");
-        signal.arg(self.pid.to_string()).status().await?;
-        let status = timeout(READY, own.child.wait())
-            .await
-            .context("the server did not end")??;
-        ensure!(status.success(), "the server ended with {status}");
-        Ok(())
+        end(&mut own.child).await
     }
 }
 
@@ -140,18 +123,61 @@ impl Server {
 
 impl Own {
     async fn await_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + READY;
-        loop {
-            if let Some(status) = self.child.try_wait()? {
-                bail!("the server ended with {status}");
-            }
-            if let Ok((200, _)) = request(self.admin, "GET", "/readyz", "").await {
-                return Ok(());
-            }
-            ensure!(Instant::now() < deadline, "the server did not get ready");
-            sleep(Duration::from_millis(20)).await;
-        }
+        await_ready(&mut self.child, self.admin).await
     }
+}
+
+/// Waits until a process of ours says that it is ready.
+pub(crate) async fn await_ready(child: &mut Child, admin: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + READY;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            bail!("the server ended with {status}");
+        }
+        if let Ok((200, _)) = request(admin, "GET", "/readyz", "").await {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the server did not get ready");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Ends a process of ours the way an operator would and waits until it has ended.
+pub(crate) async fn end(child: &mut Child) -> Result<()> {
+    let pid = child.id().context("the server has ended")?;
+    let mut signal = Command::new("kill");
+    signal.arg(pid.to_string()).status().await?;
+    let status = timeout(READY, child.wait())
+        .await
+        .context("the server did not end")??;
+    ensure!(status.success(), "the server ended with {status}");
+    Ok(())
+}
+
+/// Makes the accounts of users `0..count`: through an admin port, or in-band.
+pub(crate) async fn add_accounts(
+    target: &Target,
+    admin: Option<SocketAddr>,
+    count: usize,
+) -> Result<()> {
+    let room = Arc::new(Semaphore::new(ADDED_AT_ONCE));
+    let mut tasks = JoinSet::new();
+    for index in 0..count {
+        let permit = room.clone().acquire_owned().await?;
+        let target = target.clone();
+        tasks.spawn(async move {
+            let added = match admin {
+                Some(admin) => add_account(admin, &target, index).await,
+                None => Connection::register(&target, index).await,
+            };
+            drop(permit);
+            added
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    Ok(())
 }
 
 /// The command that runs our own server.
@@ -185,17 +211,17 @@ fn command(
     command
 }
 
-/// Three loopback addresses nobody listens at.
-fn free_addresses() -> Result<[SocketAddr; 3]> {
+/// Loopback addresses nobody listens at.
+pub(crate) fn free_addresses<const COUNT: usize>() -> Result<[SocketAddr; COUNT]> {
     // All are held until the last is found, so that they differ.
-    let listener = || TcpListener::bind("127.0.0.1:0");
-    let held = [listener()?, listener()?, listener()?];
-    let [first, second, third] = &held;
-    Ok([
-        first.local_addr()?,
-        second.local_addr()?,
-        third.local_addr()?,
-    ])
+    let mut held = Vec::with_capacity(COUNT);
+    let mut addresses = [SocketAddr::from(([127, 0, 0, 1], 0)); COUNT];
+    for address in &mut addresses {
+        let listener = TcpListener::bind(*address)?;
+        *address = listener.local_addr()?;
+        held.push(listener);
+    }
+    Ok(addresses)
 }
 
 async fn add_account(admin: SocketAddr, target: &Target, index: usize) -> Result<()> {

@@ -17,8 +17,8 @@ use tokio_rustls::rustls;
 /// Where users log in, and as whom.
 #[derive(Clone)]
 pub(crate) struct Target {
-    /// The address of the listener.
-    pub(crate) address: SocketAddr,
+    /// The addresses of the listeners; users are spread over them.
+    pub(crate) addresses: Vec<SocketAddr>,
     /// The domain of the users.
     pub(crate) domain: String,
     /// Their names, with `{}` for the number.
@@ -63,9 +63,10 @@ impl Connection {
         }
     }
 
-    /// Opens the transport and the first stream; its features have been read.
-    pub(crate) async fn open(target: &Target) -> Result<(Self, String)> {
-        let stream = TcpStream::connect(target.address).await?;
+    /// Opens the transport and the first stream for user `index`; its features have been read.
+    pub(crate) async fn open(target: &Target, index: usize) -> Result<(Self, String)> {
+        let address = target.addresses[index % target.addresses.len()];
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let socket: Box<dyn Socket> = match &target.tls {
             Some(connector) => {
@@ -83,7 +84,7 @@ impl Connection {
     /// has reflected the presence, so everything before it is done.
     pub(crate) async fn log_in(target: &Target, index: usize) -> Result<Self> {
         let user = target.user(index);
-        let (mut connection, features) = Self::open(target).await?;
+        let (mut connection, features) = Self::open(target, index).await?;
         ensure!(
             features.contains("SCRAM-SHA-256<"),
             "SCRAM-SHA-256 is not offered: {features}"
@@ -111,7 +112,7 @@ impl Connection {
 
     /// Creates user `index` by in-band registration (XEP-0077).
     pub(crate) async fn register(target: &Target, index: usize) -> Result<()> {
-        let (mut connection, _) = Self::open(target).await?;
+        let (mut connection, _) = Self::open(target, index).await?;
         let request = format!(
             "<iq type='set' id='register'><query xmlns='jabber:iq:register'>\
              <username>{}</username><password>{}</password></query></iq>",
