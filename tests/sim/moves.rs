@@ -203,11 +203,11 @@ impl World {
                     && known.epoch() == owned.epoch
                     && !matches!(known, Way::Peer(of, _) if of == peer);
                 if !is_idle {
-                    let former = origin.owns(owned.slot);
-                    origin.learn(owned.slot, way, tells);
-                    if former.is_some() && origin.owns(owned.slot).is_none() {
+                    // What was owned is lost before anything is sent to the new owner.
+                    if origin.owns(owned.slot).is_some_and(|own| own < owned.epoch) {
                         origin.tenure(owned.slot, Change::Lose);
                     }
+                    origin.learn(owned.slot, way, tells);
                 }
             }
         }

@@ -224,7 +224,7 @@ impl Shard {
             match debt.and_then(|debt| self.debts.close(debt)) {
                 // The session is in memory: its edge keeps it too until it is stored.
                 Some(creditor @ Creditor::Departure(..)) => {
-                    let debt = self.debts.open(resident.slot, creditor);
+                    let debt = self.debts.open(resident.slot, creditor, None);
                     self.commits.owe(Some(debt));
                 }
                 Some(creditor) => self.tell(creditor),
@@ -354,7 +354,7 @@ impl Shard {
         let mut rows = resident.account.asleep.iter();
         let is_stored = is_kept && rows.any(|(known, _)| *known == id);
         if let Some(frame) = self.frame(slot, body) {
-            let debt = is_stored.then(|| self.debts.open(slot, Creditor::Kept(id)));
+            let debt = is_stored.then(|| self.debts.open(slot, Creditor::Kept(id), None));
             self.outputs.push(Output::ToEdge(edge, frame, debt));
         }
     }

@@ -153,7 +153,7 @@ impl Shard {
             Cause::Departure(edge, connection) => Creditor::Departure(slot, *edge, *connection),
             _ => return None,
         };
-        Some(self.debts.open(slot, creditor))
+        Some(self.debts.open(slot, creditor, cause.routed_source()))
     }
 
     fn owe(&mut self, debt: Option<DebtId>) {

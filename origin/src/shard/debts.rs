@@ -10,8 +10,10 @@
 //! **Invariant:** a creditor is told at most once, and not before everything is done. When the
 //! slot goes to another owner he is not told: he, or his edge, brings the stanza there again.
 
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::slot::Slot;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 
 use super::event::Receipt;
 
@@ -36,6 +38,10 @@ struct Debt {
     slot: Slot,
     creditor: Creditor,
     left: u32,
+    /// What the stanza comes from, if it was routed here.
+    source: Option<Source>,
+    /// Who has routed the same stanza here since.
+    also: Vec<Receipt>,
 }
 
 /// The debts of a shard.
@@ -43,17 +49,28 @@ struct Debt {
 pub(super) struct Debts {
     places: Vec<(u32, Option<Debt>)>,
     free: Vec<u32>,
+    /// Those of stanzas that were routed here.
+    routed: HashMap<Source, DebtId, RandomState>,
+    /// Who routed again what has taken effect now.
+    joined: Vec<Receipt>,
 }
 
 // === impl Debts ===
 
 impl Debts {
     /// One thing has to happen.
-    pub(super) fn open(&mut self, slot: Slot, creditor: Creditor) -> DebtId {
+    pub(super) fn open(
+        &mut self,
+        slot: Slot,
+        creditor: Creditor,
+        source: Option<Source>,
+    ) -> DebtId {
         let debt = Debt {
             slot,
             creditor,
             left: 1,
+            source,
+            also: Vec::new(),
         };
         let place = match self.free.pop() {
             Some(place) => place,
@@ -64,7 +81,29 @@ impl Debts {
         };
         let (generation, known) = &mut self.places[place as usize];
         *known = Some(debt);
-        id(*generation, place)
+        let id = id(*generation, place);
+        if let Some(source) = source {
+            self.routed.insert(source, id);
+        }
+        id
+    }
+
+    /// A stanza is routed here again: its sender is told with whoever waits for it already. False
+    /// when nobody does.
+    pub(super) fn join(&mut self, source: Source, receipt: Receipt) -> bool {
+        let known = self.routed.get(&source).copied();
+        let Some(debt) = known.and_then(|debt| self.get(debt)) else {
+            return false;
+        };
+        if debt.creditor != Creditor::Route(receipt) && !debt.also.contains(&receipt) {
+            debt.also.push(receipt);
+        }
+        true
+    }
+
+    /// Who routed again what has taken effect.
+    pub(super) fn joined(&mut self) -> Option<Receipt> {
+        self.joined.pop()
     }
 
     /// One thing more has to happen.
@@ -86,13 +125,24 @@ impl Debts {
 
     /// Nothing more will happen, or need to. The creditor, if he has not been told.
     pub(super) fn close(&mut self, debt: DebtId) -> Option<Creditor> {
+        let closed = self.take(debt)?;
+        self.joined.extend(closed.also);
+        Some(closed.creditor)
+    }
+
+    fn take(&mut self, debt: DebtId) -> Option<Debt> {
         self.get(debt)?;
         let (_, place) = parts(debt);
         let (generation, known) = &mut self.places[place as usize];
-        let closed = known.take();
+        let closed = known.take()?;
         *generation = generation.wrapping_add(1);
         self.free.push(place);
-        closed.map(|debt| debt.creditor)
+        if let Some(source) = closed.source
+            && self.routed.get(&source) == Some(&debt)
+        {
+            self.routed.remove(&source);
+        }
+        Some(closed)
     }
 
     /// A slot is another's: nobody is told of what happened in it.
@@ -107,7 +157,7 @@ impl Debts {
             })
             .collect();
         for debt in gone {
-            self.close(debt);
+            self.take(debt);
         }
     }
 
@@ -140,13 +190,13 @@ mod tests {
     fn a_creditor_is_told_once_when_all_has_happened() {
         let mut debts = Debts::default();
         let slot = Slot::new(1).expect("below SLOTS");
-        let first = debts.open(slot, creditor(1));
+        let first = debts.open(slot, creditor(1), None);
         debts.add(first);
         assert_eq!(debts.pay(first), None);
         assert_eq!(debts.pay(first), Some(creditor(1)));
         assert_eq!(debts.pay(first), None);
         // The place is used again, the name is not.
-        let second = debts.open(slot, creditor(2));
+        let second = debts.open(slot, creditor(2), None);
         assert_ne!(first, second);
         assert_eq!(debts.pay(first), None);
         assert_eq!(debts.close(second), Some(creditor(2)));
@@ -158,8 +208,8 @@ mod tests {
         let mut debts = Debts::default();
         let slot = |number| Slot::new(number).expect("below SLOTS");
         let (gone, kept) = (
-            debts.open(slot(1), creditor(1)),
-            debts.open(slot(2), creditor(2)),
+            debts.open(slot(1), creditor(1), None),
+            debts.open(slot(2), creditor(2), None),
         );
         debts.forget(slot(1));
         assert_eq!(debts.pay(gone), None);

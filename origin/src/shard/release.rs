@@ -148,6 +148,8 @@ impl Shard {
                 if known.is_some_and(|known| known.progress.finished(number)) {
                     self.progressed.push(session);
                 }
+            } else if let Some(receipt) = self.debts.joined() {
+                self.emit(Output::Settle(receipt));
             } else {
                 return;
             }

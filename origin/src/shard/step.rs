@@ -388,6 +388,11 @@ impl Shard {
                 is_repeated
             }
             Work::Routed(routed) => {
+                let waits = |source| self.debts.join(source, routed.receipt);
+                if routed.source.is_some_and(waits) {
+                    metrics::duplicate();
+                    return true;
+                }
                 let marks = &resident.account.marks;
                 if !routed.source.is_some_and(|source| marks.has(source)) {
                     return false;
