@@ -10,7 +10,7 @@
 //! lost its way to us and comes back with it.
 
 use couplet_proto::link::frame::{Attach, Resume, ResumeError, ToEdge};
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::xmpp::error::StreamCondition;
 use subtle::ConstantTimeEq;
 
@@ -155,7 +155,9 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
         if known.outbox.delivered() < attach.received {
             // It was read from the store: the edge has had more.
             let entries = attach.unacked.iter().cloned().map(Entry::from);
+            let seen: Vec<Source> = known.outbox.seen().collect();
             known.outbox = Outbox::restored(attach.received, entries);
+            known.outbox.remember(&seen);
         }
         known.outbox.remember(&attach.seen);
         if known.progress.taken() < attach.taken {

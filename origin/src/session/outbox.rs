@@ -18,6 +18,12 @@ const ENVELOPE: usize = 256;
 /// Up to this many places are kept while nothing waits.
 const KEPT_PLACES: usize = 8;
 
+/// How many stanzas of others are remembered after they were delivered.
+const RECENT_MAX: usize = 32;
+
+/// How many that former owners have delivered.
+const FORMER_MAX: usize = 128;
+
 /// The stanzas on their way to one client.
 #[derive(Debug, Default)]
 pub struct Outbox {
@@ -30,8 +36,9 @@ pub struct Outbox {
     logged: u64,
     /// Up to this number they were delivered by a former owner: some may be sent here again.
     restored: u64,
-    /// What a former owner has delivered of late.
+    /// What former owners have delivered of late, and this one.
     former: Vec<Source>,
+    recent: VecDeque<Source>,
 }
 
 /// One stanza.
@@ -106,6 +113,7 @@ impl Outbox {
             delivered,
             restored: delivered,
             former: Vec::new(),
+            recent: VecDeque::new(),
             entries,
             bytes,
             logged: logged as u64,
@@ -116,6 +124,12 @@ impl Outbox {
     pub fn push(&mut self, entry: Entry) -> u64 {
         self.bytes += entry.bytes();
         self.logged += u64::from(entry.log.is_some());
+        if let Some(source) = entry.source {
+            if self.recent.len() >= RECENT_MAX {
+                self.recent.pop_front();
+            }
+            self.recent.push_back(source);
+        }
         self.entries.push_back(entry);
         self.delivered += 1;
         self.delivered
@@ -144,7 +158,18 @@ impl Outbox {
 
     /// Notes what a former owner has delivered of late.
     pub fn remember(&mut self, former: &[Source]) {
-        self.former = former.to_vec();
+        for source in former {
+            if !self.former.contains(source) {
+                self.former.push(*source);
+            }
+        }
+        let more = self.former.len().saturating_sub(FORMER_MAX);
+        self.former.drain(..more);
+    }
+
+    /// What it was delivered of late: the next owner does not deliver it again.
+    pub fn seen(&self) -> impl Iterator<Item = Source> {
+        self.former.iter().chain(&self.recent).copied()
     }
 
     /// Whether a former owner has delivered this.

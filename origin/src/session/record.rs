@@ -69,6 +69,8 @@ struct SessionRecord {
     delivered: u64,
     #[prost(uint64, tag = "10")]
     until_unix: u64,
+    #[prost(message, repeated, tag = "11")]
+    seen: Vec<SourceRecord>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -269,6 +271,11 @@ pub(crate) fn encode(session: &Session, keepers: &Keepers, until_unix: u64) -> B
         taken: session.progress.taken(),
         delivered: session.outbox.delivered(),
         until_unix,
+        // An edge knows itself what it has been given.
+        seen: match until_unix {
+            0 => Vec::new(),
+            _ => session.outbox.seen().map(SourceRecord::from).collect(),
+        },
     };
     codec::encode(SESSION, &record)
 }
@@ -329,5 +336,7 @@ pub(crate) fn decode(
     };
     session.progress.restore(counts.taken);
     session.outbox = Outbox::restored(counts.delivered, []);
+    let seen: Vec<Source> = record.seen.into_iter().map(Source::from).collect();
+    session.outbox.remember(&seen);
     Ok((session, counts))
 }

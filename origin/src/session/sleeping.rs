@@ -3,7 +3,7 @@
 //! One row for the session, one for each stanza that waits for it.
 
 use bytes::Bytes;
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::id::{SessionId, Source};
 
 use super::outbox::{Entry, Outbox};
 use super::record::{self, Keepers};
@@ -58,7 +58,9 @@ pub(crate) fn read<'a>(
         let last = own.clone().map(|(_, number, _)| *number).max();
         let delivered = session.outbox.delivered().max(last.unwrap_or(0));
         let waiting = own.map(|(.., entry)| entry.clone());
+        let seen: Vec<Source> = session.outbox.seen().collect();
         session.outbox = Outbox::restored(delivered, waiting);
+        session.outbox.remember(&seen);
     }
     // In the order they were bound: the same rows give the same account.
     asleep
