@@ -59,12 +59,6 @@ pub fn replace(ctx: &mut Ctx<'_>, older: SessionId) {
 /// A session is ended by us, and its client is told why.
 fn expel(ctx: &mut Ctx<'_>, id: SessionId, condition: StreamCondition, text: &'static str) {
     ctx.close(id, condition, Some(text));
-    let known = ctx.account.session_mut(id);
-    if let Some(known) = known.filter(|known| known.managed.is_none() && !known.is_away()) {
-        // Its socket has most likely taken them, and nobody will say so any more: they would
-        // come twice far more often than not at all.
-        known.outbox.take();
-    }
     end(ctx, id);
 }
 
