@@ -53,7 +53,7 @@ impl World {
             }
             Output::Route(slot, routed) => self.route(origin, id, slot, routed),
             Output::Settle(receipt) => self.settle(origin, receipt),
-            Output::Load(slot, jid) => self.origins[origin].jobs.push(Job::Load(id, slot, jid)),
+            Output::Load(_, jid) => self.origins[origin].jobs.push(Job::Load(id, jid)),
             Output::Sleepers(slot) => self.origins[origin].jobs.push(Job::Sleepers(id, slot)),
             Output::Ask(_, jid, ask, asked, then, debt) => {
                 let job = Job::Ask(id, jid, ask, asked, then, debt);
@@ -206,7 +206,7 @@ impl World {
         let is_out = self.store.is_out;
         let out = || Error::Unavailable("out of order".to_owned());
         let done = match job {
-            Job::Load(shard, _, jid) => {
+            Job::Load(shard, jid) => {
                 let snapshot = match is_out {
                     true => Err(out()),
                     false => Ok(self.store.snapshot(&jid)),

@@ -62,9 +62,8 @@ pub(crate) enum Heard {
     Resumed,
     /// It does not.
     ResumeFailed,
-    /// So many stanzas since stream management was enabled are handled, and with that these
-    /// messages.
-    Handled(u64, Vec<usize>),
+    /// The server has handled these messages.
+    Handled(Vec<usize>),
     /// The stream has ended with this error.
     Error(String),
     /// The connection is gone.
@@ -124,10 +123,6 @@ impl Client {
             is_available: false,
             takes_more: false,
         }
-    }
-
-    pub(crate) fn account(&self) -> String {
-        format!("u{}@x", self.user)
     }
 
     pub(crate) fn address(&self) -> String {
@@ -388,10 +383,8 @@ impl Client {
         }
         self.handled = h;
         let handled = self.unhandled.iter().filter(|sent| sent.number <= h);
-        heard.push(Heard::Handled(
-            h,
-            handled.filter_map(|sent| sent.message).collect(),
-        ));
+        let messages = handled.filter_map(|sent| sent.message).collect();
+        heard.push(Heard::Handled(messages));
         self.unhandled.retain(|sent| sent.number > h);
     }
 }

@@ -41,7 +41,7 @@ pub(crate) enum Commit {
 
 /// Something that takes time and comes back.
 pub(crate) enum Job {
-    Load(u16, Slot, Jid),
+    Load(u16, Jid),
     Sleepers(u16, Slot),
     Ask(u16, Jid, Ask, Asked, OnAnswer, Option<u64>),
     Verify(u16, Jid, EdgeId, ConnectionId),

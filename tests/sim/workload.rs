@@ -47,7 +47,7 @@ impl World {
                 }
                 self.give_up(client);
             }
-            Heard::Handled(_, messages) => {
+            Heard::Handled(messages) => {
                 for name in messages {
                     self.ledger.messages[name].is_handled = true;
                 }
