@@ -40,6 +40,10 @@ impl Marks {
     pub(super) fn is_new(&mut self, source: Source) -> bool {
         let session = source.session;
         if !self.recent.contains_key(&session) {
+            let older = self.older.get(&session);
+            if older.is_some_and(|older| older.has(source)) {
+                return false;
+            }
             if self.recent.len() >= COUNT_MAX {
                 self.age();
             }
@@ -83,14 +87,16 @@ impl Seen {
         })
     }
 
-    fn is_new(&mut self, source: Source) -> bool {
-        let stanza = (source.number, source.part);
-        // What a shard makes comes in order, with gaps of any size.
-        let is_known = match source.is_of_client() {
-            true => self.stanzas.contains(&stanza),
+    fn has(&self, source: Source) -> bool {
+        match source.is_of_client() {
+            true => self.stanzas.contains(&(source.number, source.part)),
+            // What a shard makes comes in order, with gaps of any size.
             false => source.number <= self.highest,
-        };
-        if is_known {
+        }
+    }
+
+    fn is_new(&mut self, source: Source) -> bool {
+        if self.has(source) {
             return false;
         }
         if source.number != Source::END {
@@ -99,7 +105,7 @@ impl Seen {
         if source.is_of_client() {
             let oldest = self.highest.saturating_sub(WINDOW);
             self.stanzas.retain(|(number, _)| *number >= oldest);
-            self.stanzas.push(stanza);
+            self.stanzas.push((source.number, source.part));
         }
         true
     }

@@ -132,7 +132,7 @@ pub(crate) struct Connection {
     is_ending: bool,
     /// The session, once there is one, and what its owner gave to keep before that.
     attachment: Option<Box<Attachment>>,
-    early: Bytes,
+    early: Option<Box<Bytes>>,
     deadlines: Deadlines,
     /// What the client authenticates with, for the count of logins.
     mechanism: Option<Mechanism>,
@@ -209,7 +209,7 @@ impl Connection {
             is_window_full: false,
             is_ending: false,
             attachment: None,
-            early: Bytes::new(),
+            early: None,
             mechanism: None,
             counted: (0, 0),
             edge,

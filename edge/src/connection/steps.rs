@@ -1,5 +1,6 @@
 //! Steps: signals and frames in, the stream's next step, and what it asks for.
 
+use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::link::frame::{Detached, ToEdge};
 use couplet_proto::link::id::SessionId;
@@ -151,7 +152,7 @@ impl Connection {
             routes.hold(slot, self.place.id, session);
         }
         let mut attachment = Box::new(Attachment::new(session, jid, acked));
-        attachment.state = std::mem::take(&mut self.early);
+        attachment.state = self.early.take().map_or_else(Bytes::new, |state| *state);
         self.attachment = Some(attachment);
     }
 

@@ -77,7 +77,7 @@ impl Connection {
                 _ if !self.keeps => {}
                 Some(attachment) => attachment.state = state,
                 // It comes before the session.
-                None => self.early = state,
+                None => self.early = Some(Box::new(state)),
             }
             return;
         }
