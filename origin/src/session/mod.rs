@@ -10,8 +10,8 @@
 //! ```
 //!
 //! - [`outbox`]: what a session was delivered and its client has not acknowledged.
-//! - [`sleeping`]: those without a connection, from the store.
-//! - [`record`]: a session as its edge or the store keeps it.
+//! - `sleeping`: those without a connection, from the store.
+//! - `record`: a session as its edge or the store keeps it.
 //! - [`marks`]: what an account has had last of whom, so that a replay applies once.
 //! - [`resource`]: names, conflicts, limits.
 //!
