@@ -64,6 +64,10 @@ impl World {
                 self.origins[origin].jobs.push(job);
             }
             Output::Commit(batches) => {
+                let is_early = self.plan.mutation == Some(Mutation::EarlyCommit);
+                if is_early && self.origins[origin].shards[shard].commit.is_some() {
+                    self.run_commit(origin, shard);
+                }
                 let task = &mut self.origins[origin].shards[shard];
                 assert!(task.commit.is_none(), "never two commits at a time");
                 if self.plan.mutation == Some(Mutation::EarlyCommit) {

@@ -27,7 +27,8 @@ impl World {
                 }
             }
             Some(Down::Frame(frame)) => {
-                let was_refused = self.hand_over(edge, frame);
+                let counts = self.plan.mutation == Some(Mutation::RefusedAccepted);
+                let was_refused = self.hand_over(edge, frame) && !counts;
                 let mut lanes = self.lanes.iter_mut();
                 if let Some(lane) = lanes.find(|lane| lane.id == id) {
                     lane.accepted.push_back(was_refused);

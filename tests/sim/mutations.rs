@@ -27,6 +27,8 @@ pub(crate) enum Mutation {
     HighResumed,
     /// What an edge has not accepted when its link breaks is taken for accepted.
     ForgottenDebts,
+    /// An edge says that it has accepted what it has refused.
+    RefusedAccepted,
     /// An account's sleeping sessions are not found by a new owner.
     NoSleepers,
 }
@@ -45,5 +47,6 @@ pub(crate) const ALL: &[(&str, Mutation)] = &[
     ("no-expect", Mutation::NoExpect),
     ("high-resumed", Mutation::HighResumed),
     ("forgotten-debts", Mutation::ForgottenDebts),
+    ("refused-accepted", Mutation::RefusedAccepted),
     ("no-sleepers", Mutation::NoSleepers),
 ];
