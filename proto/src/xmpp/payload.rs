@@ -175,9 +175,11 @@ impl<'a> Child<'a> {
         self.payload.xml.slice_ref(self.xml())
     }
 
-    /// The child as a tree.
+    /// The child as a tree. One that breaks the payload's invariant, which only another node can
+    /// bring about, is empty: what is asked for in it is missing.
     pub fn element(self) -> Element {
-        Element::parse(self.xml(), ns::CLIENT).expect("a payload is canonical")
+        Element::parse(self.xml(), ns::CLIENT)
+            .unwrap_or_else(|| Element::new(self.name().to_owned(), self.ns().into_owned()))
     }
 
     /// The text directly inside the child.
@@ -286,5 +288,19 @@ mod tests {
         let payload = Payload::from_elements([&odd]);
         assert!(payload.find("x", "urn:a&b'c").is_some());
         assert!(payload.find("x", "urn:a&amp;b&apos;c").is_none());
+    }
+
+    #[test]
+    fn what_another_node_calls_xml_does_no_harm() {
+        let xml = ByteStr::from_utf8(Bytes::from_static(b"<query><item>")).expect("a text");
+        let entry = Entry {
+            span: 0..13,
+            name: 1..6,
+            ns: None,
+        };
+        let payload = Payload::from_canonical(xml, smallvec::smallvec![entry]);
+        let child = payload.children().next().expect("one");
+        assert_eq!(child.element(), Element::new("query", ns::CLIENT));
+        assert_eq!(child.content(), "");
     }
 }
