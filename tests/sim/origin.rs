@@ -85,7 +85,11 @@ impl ShardTask {
 
     /// Runs some of what waits; the inner queue goes first, as in the actor.
     pub(crate) fn round(&mut self, count: usize, owners: &OwnerMap, now: Now) {
-        for _ in 0..count {
+        for done in 0..count {
+            // As in the actor: what was sent so far goes the old way.
+            if done > 0 && matches!(self.inner.front(), Some(Event::Rerouted(_))) {
+                break;
+            }
             let event = self.inner.pop_front().or_else(|| self.outer.pop_front());
             let Some(event) = event else { break };
             if let Event::Rerouted(slots) = &event {

@@ -12,9 +12,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use couplet_proto::link::frame::{Attach, Detached, ToOrigin, Unacked};
+use couplet_proto::link::frame::{Attach, Detached, ToOrigin, Unacked, repeated};
 use couplet_proto::link::id::{ConnectionId, SessionId};
-use couplet_proto::{Jid, Kind, Stanza, Type};
+use couplet_proto::{Jid, Stanza};
 
 use super::inbox::Inbox;
 use super::marks::Marks;
@@ -195,15 +195,9 @@ impl Attachment {
         enable.into_iter().chain(detach)
     }
 
-    /// Stands for a stanza the client has had before. A client that counts must get something, or
-    /// the counts would differ from here on, on every edge it will ever resume at: an answer to
-    /// no question, which RFC 6120 §8.2.3 has it ignore.
+    /// What stands for a stanza the client has had before.
     pub(super) fn filler(&self) -> Arc<Stanza> {
-        let filler = Stanza::new(Kind::Iq, Type::Result)
-            .id("repeated")
-            .from(self.jid.to_domain())
-            .to(self.jid.clone());
-        Arc::new(filler)
+        Arc::new(repeated(&self.jid))
     }
 
     /// Whether a stanza is the first of its kind; marks it.

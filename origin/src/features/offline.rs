@@ -41,8 +41,8 @@ pub struct PerAccount {
     fresh: u64,
 }
 
-/// Whether a page has been asked for, to be given to this session: never for two of an account,
-/// and not while it has one that is not acknowledged.
+/// Whether a page has been asked for, to be given to this session, or given, and is not yet
+/// acknowledged: never for two of an account. A page that waits for a commit is in no outbox yet.
 pub type PerSession = bool;
 
 /// The messages, oldest first.
@@ -316,7 +316,11 @@ fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaErr
         }
         // Nobody will acknowledge what cannot be read.
         Some(last) if given == 0 => acknowledged(ctx, last, count),
-        Some(_) => {}
+        Some(_) => {
+            if let Some(session) = ctx.session() {
+                session.slots.offline = true;
+            }
+        }
     }
     Ok(Reply::Later)
 }
@@ -327,10 +331,8 @@ fn acknowledged(ctx: &mut Ctx<'_>, through: LogId, count: u64) {
     let Some(session) = ctx.session() else {
         return;
     };
-    let (receiver, has_page) = (
-        session.id,
-        session.slots.offline || session.outbox.logged() > 0,
-    );
+    let (receiver, has_page) = (session.id, session.outbox.logged() > 0);
+    session.slots.offline &= has_page;
     let offline = &mut ctx.account.slots.offline;
     offline.stored = offline.stored.saturating_sub(count).max(offline.fresh);
     if !has_page {
@@ -380,6 +382,7 @@ fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) -
         for session in sessions.into_iter().filter(|other| *other != receiver) {
             let copy = Entry {
                 source: record.source.map(Source::from),
+                twins: Some(Arc::new(true.into())),
                 ..Entry::plain(stanza.clone())
             };
             ctx.deliver_entry(session, copy, 0);

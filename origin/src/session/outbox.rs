@@ -172,7 +172,7 @@ impl Outbox {
         self.former.iter().chain(&self.recent).copied()
     }
 
-    /// Whether a former owner has delivered this.
+    /// Whether it has been delivered this of late, by whomever.
     pub fn has(&self, source: Option<Source>) -> bool {
         let was_delivered = |source: Source| {
             self.former.iter().any(|known| match source.is_of_client() {
@@ -185,7 +185,7 @@ impl Outbox {
                 }
             })
         };
-        if source.is_some_and(was_delivered) {
+        if source.is_some_and(|source| self.recent.contains(&source) || was_delivered(source)) {
             return true;
         }
         let restored = self.restored.saturating_sub(self.acked());

@@ -198,6 +198,9 @@ impl Shard {
                 self.emit_for(place, resident, output);
             }
         }
+        if resident.held.is_empty() {
+            resident.cuts.clear();
+        }
     }
 
     /// A commit failed: everyone whose write is lost hears of it, what only waited goes out, and
@@ -249,8 +252,23 @@ impl Shard {
             .iter()
             .filter(|known| known.is_away());
         self.unstored.extend(away.map(|session| session.id));
+        self.cut_again(place, resident);
         if !resident.is_loading {
             self.reload(resident);
+        }
+    }
+
+    /// Logs are cut once more; the account is read after that.
+    fn cut_again(&mut self, place: Place, resident: &mut Resident) {
+        let Some(epoch) = self.epoch_of(resident.slot) else {
+            return;
+        };
+        for (log, through) in &resident.cuts {
+            let owner = resident.account.jid.clone();
+            let (log, through) = (*log, *through);
+            let write = Write::Truncate { log, through };
+            let ticket = self.commits.add(resident.slot, epoch, place, owner, write);
+            resident.held.push_back(Held::new(ticket, None, None));
         }
     }
 

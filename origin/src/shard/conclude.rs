@@ -210,6 +210,9 @@ impl Shard {
         let Some(epoch) = self.epoch_of(resident.slot) else {
             return;
         };
+        if let Write::Truncate { log, through } = &write {
+            resident.cut(*log, *through);
+        }
         let owner = resident.account.jid.clone();
         let ticket = self.commits.add(resident.slot, epoch, place, owner, write);
         if !has_written {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::admin::{Listed, Listing, Request};
 use crate::auth::Step;
 use crate::hooks::{Answer, Asked, OnAnswer};
+use crate::session::outbox::Entry;
 use crate::store::{self, Snapshot};
 
 /// Everything that can happen to a shard.
@@ -183,6 +184,8 @@ pub(super) enum Work {
     Wake,
     /// A second has passed since its presence changed too fast.
     CatchUp(SessionId),
+    /// A stanza for a session that had ended when it was to be given it, and what waits for it.
+    Astray(Box<Entry>, Option<u64>),
     Authenticate(EdgeId, ConnectionId, Box<Authenticate>),
     Respond(EdgeId, ConnectionId, bytes::Bytes),
     Abort(EdgeId, ConnectionId),
@@ -214,6 +217,7 @@ impl Work {
                 | Self::Kept(_)
                 | Self::Wake
                 | Self::CatchUp(_)
+                | Self::Astray(..)
         )
     }
 
@@ -238,6 +242,7 @@ impl Work {
             Self::Stanza { stanza, .. } => Some(stanza),
             Self::Routed(routed) => Some(&routed.stanza),
             Self::Answered(answered) => answered.asked.request.as_ref(),
+            Self::Astray(entry, _) => Some(&entry.stanza),
             _ => None,
         }
     }

@@ -4,18 +4,17 @@
 use std::sync::Arc;
 
 use couplet_proto::Stanza;
-use couplet_proto::link::frame::{Delivery, Frame, ToEdge};
+use couplet_proto::link::frame::{Delivery, Frame, ToEdge, repeated};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::slot::Slot;
 
 use super::commit::Held;
 use super::debts::{Creditor, DebtId};
-use super::event::{Receipt, Routed};
+use super::event::{Receipt, Routed, Work};
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::routes::Pending;
 use super::state::Shard;
-use crate::route::lifecycle;
 use crate::session::outbox::Entry;
 use crate::session::sleeping::entry_key;
 use crate::session::{At, record};
@@ -134,7 +133,8 @@ impl Shard {
         }
     }
 
-    /// Sees to routes that have taken effect and to stanzas of own sessions that have.
+    /// Sees to routes that have taken effect, to stanzas of own sessions that have, and to those of
+    /// sessions that have ended. No account may be in use.
     pub(super) fn settle(&mut self) {
         loop {
             if let Some(route) = self.settled.pop() {
@@ -150,6 +150,8 @@ impl Shard {
                 }
             } else if let Some(receipt) = self.debts.joined() {
                 self.emit(Output::Settle(receipt));
+            } else if let Some((place, work)) = self.strays.pop_front() {
+                self.run_at(place, work, self.now);
             } else {
                 return;
             }
@@ -197,21 +199,27 @@ impl Shard {
         place: Place,
         resident: &mut Resident,
         id: SessionId,
-        entry: Entry,
+        mut entry: Entry,
         entered: u64,
         debt: Option<DebtId>,
     ) {
         let slot = resident.slot;
         let Some(session) = resident.account.session_mut(id) else {
-            return self.astray(resident, &entry, debt);
+            // It has ended before this was released: seen to when the account is free.
+            return self.strays.push_back((place, Work::Astray(Box::new(entry), debt)));
         };
         if session.outbox.has(entry.source) {
-            // It stands behind what the edge, or the store, has already.
-            match session.at {
-                At::Edge(..) => self.pay(debt),
-                At::Nowhere(_) => self.commits.owe(debt),
+            if entry.log.is_none() {
+                // It stands behind what the edge, or the store, has already.
+                match session.at {
+                    At::Edge(..) => self.pay(debt),
+                    At::Nowhere(_) => self.commits.owe(debt),
+                }
+                return;
             }
-            return;
+            // It is to be acknowledged, or it would stay in the log for ever.
+            entry.stanza = Arc::new(repeated(&session.jid));
+            entry.source = None;
         }
         match session.at {
             At::Edge(edge, connection) => {
@@ -284,16 +292,6 @@ impl Shard {
         }
         self.changed.push(id);
         self.progressed.push(id);
-    }
-
-    /// A stanza for a session that has ended before it was released.
-    fn astray(&mut self, resident: &mut Resident, entry: &Entry, debt: Option<DebtId>) {
-        let is_elsewhere = entry.is_elsewhere();
-        let next = lifecycle::elsewhere(&resident.account.jid, entry);
-        match next.filter(|_| !is_elsewhere) {
-            Some(stanza) => self.send(resident.slot, stanza, 0, None, debt),
-            None => self.pay(debt),
-        }
     }
 
     fn pay(&mut self, debt: Option<DebtId>) {

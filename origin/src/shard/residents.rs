@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 use super::commit::Held;
 use super::event::Work;
 use crate::session::Account;
+use crate::store::{Log, LogId};
 
 /// Where an account stands; reused after the account has left memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,6 +31,9 @@ pub(super) struct Resident {
     pub(super) waiting: VecDeque<Work>,
     /// What waits for a commit, in order.
     pub(super) held: VecDeque<Held>,
+    /// Up to where its logs are cut by what waits for a commit. Whoever has what was cut off has
+    /// it, so this is written again when that commit fails.
+    pub(super) cuts: Vec<(Log, LogId)>,
     /// It stands in the queue of those that may leave memory.
     pub(super) is_queued: bool,
 }
@@ -45,6 +49,14 @@ pub(super) struct Residents {
 // === impl Resident ===
 
 impl Resident {
+    /// Notes that a log is cut.
+    pub(super) fn cut(&mut self, log: Log, through: LogId) {
+        match self.cuts.iter_mut().find(|(known, _)| *known == log) {
+            Some((_, known)) => *known = through.max(*known),
+            None => self.cuts.push((log, through)),
+        }
+    }
+
     /// Whether nothing would be lost if it left memory.
     pub(super) fn is_idle(&self) -> bool {
         !self.is_loading
@@ -72,6 +84,7 @@ impl Residents {
             is_read_due: false,
             waiting: VecDeque::new(),
             held: VecDeque::new(),
+            cuts: Vec::new(),
             is_queued: false,
         }));
         let place = match self.free.pop() {

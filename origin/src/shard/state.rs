@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 
 use super::commit::Commits;
 use super::debts::Debts;
-use super::event::Routed;
+use super::event::{Routed, Work};
 use super::login::Login;
 use super::output::Output;
 use super::quarantine::Quarantine;
@@ -65,6 +65,8 @@ pub struct Shard {
     pub(super) settled: Vec<u64>,
     /// Stanzas of own sessions that have taken effect, likewise.
     pub(super) finished: Vec<(SessionId, u64)>,
+    /// Stanzas for sessions that had ended when they were released, by account, likewise.
+    pub(super) strays: VecDeque<(Place, Work)>,
     /// Sessions whose progress changed since the last flush.
     pub(super) progressed: Vec<SessionId>,
     /// Sessions of which their edges have to keep something new.
@@ -111,6 +113,7 @@ impl Shard {
             routes: Routes::default(),
             settled: Vec::new(),
             finished: Vec::new(),
+            strays: VecDeque::new(),
             progressed: Vec::new(),
             changed: Vec::new(),
             kept: Vec::new(),

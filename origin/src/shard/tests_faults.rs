@@ -258,3 +258,30 @@ fn a_probe_does_not_tell_which_accounts_there_are() {
         assert!(!roster.contains("ask="), "{roster}");
     }
 }
+
+#[test]
+fn what_waits_is_given_once_although_a_commit_holds_it_up() {
+    let mut rig = Rig::new(1, &["romeo@x", "juliet@x"]);
+    let mut romeo = rig.online("romeo@x/r");
+    let message = |id| format!("<message id='m{id}' to='juliet@x'><body>{id}</body></message>");
+    rig.send(&mut romeo, &message(1));
+    rig.faults.holds_answers = true;
+    let mut juliet = rig.login("juliet@x/j");
+    rig.send(&mut juliet, "<presence/>");
+    rig.holds_commits = true;
+    rig.send(&mut romeo, &message(2));
+    // The first page has its place behind the second message.
+    assert_eq!(rig.answer(), 1);
+    rig.send(&mut romeo, &message(3));
+    while rig.is_committing() {
+        rig.commit(true);
+    }
+    let received = rig.received(&juliet).join("");
+    for id in 1..=3 {
+        assert_eq!(
+            received.matches(&format!("id='m{id}'")).count(),
+            1,
+            "{received}"
+        );
+    }
+}

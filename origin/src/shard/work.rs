@@ -66,6 +66,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Kept(session) => resumption::kept(ctx, session),
         Work::Wake => {}
         Work::CatchUp(session) => presence::catch_up(ctx, session),
+        Work::Astray(entry, _) => lifecycle::pass_on(ctx, &entry),
         Work::Authenticate(edge, connection, request) => {
             login.authenticate(ctx, edge, connection, &request);
         }
@@ -194,7 +195,8 @@ pub(super) enum Cause {
     Binding(EdgeId, ConnectionId),
     /// A connection that takes up a session.
     Resumption(EdgeId, ConnectionId),
-    /// A request that waited for an answer, and what waits for it.
+    /// A request that waited for an answer, or a stanza whose session had ended, and what waits for
+    /// it.
     Request(Arc<Stanza>, Option<DebtId>),
     /// A connection that is gone.
     Departure(EdgeId, ConnectionId),
@@ -239,6 +241,7 @@ impl Cause {
                     (None, _) => Self::Nobody,
                 }
             }
+            Work::Astray(entry, debt) => Self::Request(entry.stanza.clone(), *debt),
             Work::Acked(..)
             | Work::Enable { .. }
             | Work::Attach(..)

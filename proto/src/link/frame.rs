@@ -11,7 +11,7 @@ use super::id::{ConnectionId, LogId, SessionId, Source};
 use crate::slot::Slot;
 use crate::xmpp::error::{SaslCondition, StanzaError, StreamCondition};
 use crate::xmpp::jid::Jid;
-use crate::xmpp::stanza::Stanza;
+use crate::xmpp::stanza::{Kind, Stanza, Type};
 
 /// A frame under its slot's fence: refused when the epoch is older than one already seen.
 #[derive(Debug, Clone)]
@@ -244,6 +244,16 @@ pub struct Delivery {
     /// When the stanza entered the origin, in the process's monotonic milliseconds; 0 when it did
     /// not come from a client. For the latency histogram.
     pub entered: u64,
+}
+
+/// Stands for a stanza that a session has had before, where it would come a second time: what is
+/// counted must be written, or client, edge and owner would count differently from here on. An
+/// answer to no question, which RFC 6120 §8.2.3 has the client ignore.
+pub fn repeated(to: &Jid) -> Stanza {
+    Stanza::new(Kind::Iq, Type::Result)
+        .id("repeated")
+        .from(to.to_domain())
+        .to(to.clone())
 }
 
 /// Given with `Authenticated`, shown with `Bind` and `Resume`: says that an origin of this cluster
