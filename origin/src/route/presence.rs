@@ -165,18 +165,19 @@ fn broadcast_soon(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
 
 /// §4.2, §4.4: a session becomes available or changes its presence.
 fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, priority: i8) {
-    let now = ctx.now.mono;
+    let (now, source) = (ctx.now.mono, ctx.source);
     let Some(session) = ctx.session() else {
         return;
     };
     let since = session.presence.as_ref().map(|presence| presence.since);
     let was_available = since.is_some();
     session.is_changed = true;
-    session.presence = Some(Available {
+    let former = session.presence.replace(Available {
         stanza: stanza.clone(),
         priority,
         since: since.unwrap_or(now),
     });
+    session.was(source, former, &[]);
     let own = session.id;
     broadcast(ctx, &stanza);
     if !was_available {
@@ -200,14 +201,17 @@ fn unavailable(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
 
 /// §4.5.2, §4.6.3: everyone who saw the session hears that it is gone.
 fn leave(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
+    let source = ctx.source;
     let Some(session) = ctx.session() else {
         return;
     };
     session.is_changed = true;
-    let was_available = session.presence.take().is_some();
+    let former = session.presence.take();
+    let was_available = former.is_some();
     let mut directed: Vec<Jid> = std::mem::take(&mut session.directed).into_iter().collect();
     // The same events give the same outputs: not in the order of a hash table.
     directed.sort_unstable();
+    session.was(source, former, &directed);
     if was_available {
         broadcast(ctx, stanza);
     }

@@ -145,8 +145,10 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
             let text = "resumed by another connection";
             return refuse(ctx, StreamCondition::Conflict, text);
         }
-        if let Some(brought) = brought.filter(|_| known.is_away() && !is_same_owner) {
+        let is_older = known.is_away() && known.progress.ends_by(attach.taken);
+        if let Some(mut brought) = brought.filter(|_| is_older && !is_same_owner) {
             // It was read from the store: what the edge keeps is newer.
+            brought.go_back(attach.taken);
             known.presence = brought.presence;
             known.directed = brought.directed;
             known.managed = brought.managed;
@@ -172,7 +174,7 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
         return refuse(ctx, StreamCondition::Reset, "the session has ended");
     };
     session.at = At::Edge(edge, connection);
-    session.progress.restore(attach.taken);
+    session.go_back(attach.taken);
     let entries = attach.unacked.iter().cloned().map(Entry::from);
     session.outbox = Outbox::restored(attach.received, entries);
     session.outbox.remember(&attach.seen);

@@ -12,6 +12,7 @@
 //! - [`outbox`]: what a session was delivered and its client has not acknowledged.
 //! - `sleeping`: those without a connection, from the store.
 //! - `record`: a session as its edge or the store keeps it.
+//! - `former`: what it showed before what may be handled again.
 //! - [`marks`]: what an account has had last of whom, so that a replay applies once.
 //! - [`resource`]: names, conflicts, limits.
 //!
@@ -26,6 +27,8 @@ pub(crate) mod record;
 pub mod outbox;
 
 pub mod marks;
+
+pub(crate) mod former;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -79,6 +82,8 @@ pub struct Session {
     pub due: Option<(EdgeId, ConnectionId)>,
     /// The presence it last broadcast; `None` while it is unavailable.
     pub presence: Option<Available>,
+    /// What it showed before stanzas that have not taken effect, oldest first.
+    pub former: Vec<former::Former>,
     /// How fast it may change its presence.
     pub pace: Pace,
     /// To whom it has sent available presence directly, beyond its broadcast (RFC 6121 §4.6).
@@ -251,6 +256,7 @@ impl Session {
             at: At::Nowhere(0),
             due: None,
             presence: None,
+            former: Vec::new(),
             pace: Pace::default(),
             directed: Default::default(),
             bound,
@@ -351,6 +357,11 @@ impl Progress {
             None => {}
         }
         self.advance()
+    }
+
+    /// Whether none of a number above this has been handled.
+    pub fn ends_by(&self, number: u64) -> bool {
+        self.handled <= number
     }
 
     /// Up to and including this number everything has taken effect.

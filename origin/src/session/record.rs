@@ -7,6 +7,7 @@ use couplet_proto::link::id::{LogId, SessionId, Source};
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
+use super::former::Former;
 use super::outbox::{Entry, Outbox};
 use super::{Available, Managed, Session, SessionSlots};
 use crate::store::codec;
@@ -51,10 +52,8 @@ pub(crate) struct Counts {
 struct SessionRecord {
     #[prost(string, tag = "1")]
     jid: String,
-    #[prost(bytes = "bytes", optional, tag = "2")]
-    presence: Option<Bytes>,
-    #[prost(sint32, tag = "3")]
-    priority: i32,
+    #[prost(message, optional, tag = "2")]
+    presence: Option<PresenceRecord>,
     #[prost(string, repeated, tag = "4")]
     directed: Vec<String>,
     #[prost(uint64, tag = "5")]
@@ -71,6 +70,26 @@ struct SessionRecord {
     until_unix: u64,
     #[prost(message, repeated, tag = "11")]
     seen: Vec<SourceRecord>,
+    #[prost(message, repeated, tag = "12")]
+    former: Vec<FormerRecord>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct FormerRecord {
+    #[prost(uint64, tag = "1")]
+    number: u64,
+    #[prost(message, optional, tag = "2")]
+    presence: Option<PresenceRecord>,
+    #[prost(string, repeated, tag = "3")]
+    directed: Vec<String>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct PresenceRecord {
+    #[prost(message, required, tag = "1")]
+    stanza: StanzaRecord,
+    #[prost(sint32, tag = "2")]
+    priority: i32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -152,6 +171,47 @@ impl From<SourceRecord> for Source {
             number: record.number,
             part: record.part,
         }
+    }
+}
+
+// === impl PresenceRecord ===
+
+impl PresenceRecord {
+    fn of(presence: &Available) -> Self {
+        Self {
+            stanza: StanzaRecord::of(&presence.stanza),
+            priority: i32::from(presence.priority),
+        }
+    }
+
+    fn read(&self, now: u64) -> Result<Available, String> {
+        let stanza = self.stanza.stanza();
+        Ok(Available {
+            stanza: Arc::new(stanza.ok_or("the presence of a session is none")?),
+            priority: i8::try_from(self.priority).unwrap_or_default(),
+            since: now,
+        })
+    }
+}
+
+// === impl FormerRecord ===
+
+impl FormerRecord {
+    fn of(former: &Former) -> Self {
+        Self {
+            number: former.number,
+            presence: former.presence.as_ref().map(PresenceRecord::of),
+            directed: texts(&former.directed),
+        }
+    }
+
+    fn read(&self, now: u64) -> Result<Former, String> {
+        let presence = self.presence.as_ref();
+        Ok(Former {
+            number: self.number,
+            presence: presence.map(|known| known.read(now)).transpose()?,
+            directed: jids(&self.directed),
+        })
     }
 }
 
@@ -238,8 +298,6 @@ pub(crate) fn decode_entry(value: &Bytes) -> Result<Entry, String> {
 
 /// The record of a session.
 pub(crate) fn encode(session: &Session, keepers: &Keepers, until_unix: u64) -> Bytes {
-    let presence = session.presence.as_ref();
-    let stanza = presence.map(|known| codec::encode(STANZA, &StanzaRecord::of(&known.stanza)));
     let mut directed: Vec<&Jid> = session.directed.iter().collect();
     directed.sort_unstable();
     let bytes: usize = directed.iter().map(|jid| jid.as_str().len() + 2).sum();
@@ -260,15 +318,16 @@ pub(crate) fn encode(session: &Session, keepers: &Keepers, until_unix: u64) -> B
             state,
         })
     });
+    let taken = session.progress.taken();
+    let former = session.former.iter().filter(|former| former.number > taken);
     let record = SessionRecord {
         jid: session.jid.as_str().to_owned(),
-        presence: stanza,
-        priority: presence.map_or(0, |known| i32::from(known.priority)),
-        directed: directed.iter().map(|jid| jid.as_str().to_owned()).collect(),
+        presence: session.presence.as_ref().map(PresenceRecord::of),
+        directed: texts(directed),
         bound: session.bound,
         managed,
         features: features.collect(),
-        taken: session.progress.taken(),
+        taken,
         delivered: session.outbox.delivered(),
         until_unix,
         // An edge knows itself what it has been given.
@@ -276,6 +335,7 @@ pub(crate) fn encode(session: &Session, keepers: &Keepers, until_unix: u64) -> B
             0 => Vec::new(),
             _ => session.outbox.seen().map(SourceRecord::from).collect(),
         },
+        former: former.map(FormerRecord::of).collect(),
     };
     codec::encode(SESSION, &record)
 }
@@ -294,23 +354,12 @@ pub(crate) fn decode(
     let record: SessionRecord =
         codec::decode(SESSION, value).map_err(|error| format!("a session: {error}"))?;
     let jid = Jid::parse(&record.jid).map_err(|_| "a session without an address")?;
-    let presence = match &record.presence {
-        None => None,
-        Some(presence) => {
-            let stanza: StanzaRecord = codec::decode(STANZA, presence)
-                .map_err(|error| format!("the presence of a session: {error}"))?;
-            let stanza = stanza.stanza().ok_or("the presence of a session is none")?;
-            Some(Available {
-                stanza: Arc::new(stanza),
-                priority: i8::try_from(record.priority).unwrap_or_default(),
-                since: now,
-            })
-        }
-    };
     let mut session = Session::new(id, jid, record.bound);
-    session.presence = presence;
-    let directed = record.directed.iter();
-    session.directed = directed.filter_map(|jid| Jid::parse(jid).ok()).collect();
+    let presence = record.presence.as_ref();
+    session.presence = presence.map(|known| known.read(now)).transpose()?;
+    let former = record.former.iter().map(|former| former.read(now));
+    session.former = former.collect::<Result<_, _>>()?;
+    session.directed = jids(&record.directed).into_iter().collect();
     session.managed = record.managed.map(|managed| {
         Box::new(Managed {
             id: managed.id.into(),
@@ -339,4 +388,14 @@ pub(crate) fn decode(
     let seen: Vec<Source> = record.seen.into_iter().map(Source::from).collect();
     session.outbox.remember(&seen);
     Ok((session, counts))
+}
+
+fn texts<'a>(jids: impl IntoIterator<Item = &'a Jid>) -> Vec<String> {
+    let texts = jids.into_iter().map(|jid| jid.as_str().to_owned());
+    texts.collect()
+}
+
+fn jids(texts: &[String]) -> Vec<Jid> {
+    let jids = texts.iter().filter_map(|text| Jid::parse(text).ok());
+    jids.collect()
 }

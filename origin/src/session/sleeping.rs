@@ -46,6 +46,7 @@ pub(crate) fn read<'a>(
             Some(number) => entries.push((id, number, record::decode_entry(value)?)),
             None => {
                 let (mut session, counts) = record::decode(id, value, keepers, now.mono)?;
+                session.go_back(counts.taken);
                 let left = counts.until_unix.saturating_sub(now.unix);
                 session.at = At::Nowhere(now.mono + left);
                 asleep.sessions.push(session);

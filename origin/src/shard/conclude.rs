@@ -8,6 +8,7 @@ use couplet_proto::slot::Slot;
 
 use super::commit::Held;
 use super::debts::{Creditor, DebtId};
+use super::event::is_for_whoever_is_there;
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
@@ -78,8 +79,10 @@ impl Shard {
             }
         }
         self.effects = effects;
-        if let Some(source) = cause.routed_source() {
-            self.mark(place, resident, source, has_written);
+        if let Cause::Routed(stanza, Some(source), _) = cause
+            && !is_for_whoever_is_there(stanza)
+        {
+            self.mark(place, resident, *source, has_written);
         }
         self.note_changes(resident);
         if let Cause::Client(session, number, _) = cause {

@@ -9,7 +9,9 @@ use couplet_proto::link::id::{EdgeId, SessionId};
 use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::Condition;
 
-use super::event::{Answered, Event, Work, concerns_sessions_only};
+use super::event::{
+    Answered, Event, Work, concerns_sessions_only, is_for_whoever_is_there,
+};
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
@@ -394,7 +396,8 @@ impl Shard {
                     return true;
                 }
                 let marks = &resident.account.marks;
-                if !routed.source.is_some_and(|source| marks.has(source)) {
+                let source = routed.source.filter(|_| !is_for_whoever_is_there(&routed.stanza));
+                if !source.is_some_and(|source| marks.has(source)) {
                     return false;
                 }
                 metrics::duplicate();
