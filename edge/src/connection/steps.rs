@@ -172,7 +172,7 @@ impl Connection {
             return;
         }
         // What the origin said last decides what it must be told: a resource may just be bound.
-        for item in self.place.queue.close() {
+        for item in self.place.queue.drain() {
             match item {
                 Item::Frame(_, _, frame) => self.last_frame(*frame),
                 Item::Stanza(delivered) => self.undelivered(&delivered),

@@ -20,7 +20,7 @@ use couplet_proto::link::{Refused, Route};
 use couplet_proto::slot::Slot;
 use tracing::debug;
 
-use super::attachment::{Attachment, Report};
+use super::attachment::Report;
 use super::{Connection, Phase};
 use crate::link::departure::{Departure, Kept};
 use crate::link::late;
@@ -350,38 +350,36 @@ impl Connection {
         if told.is_some() && !self.keeps {
             return;
         }
-        let session = attachment.session;
-        let heard = self.place.queue.heard();
-        let mut waiting = Vec::new();
-        for item in self.place.queue.close() {
-            match item {
-                Item::Stanza(delivered) => waiting.push((&delivered).into()),
-                Item::Frame(slot, _, frame) => {
-                    if let Some((session, reason)) = late(&frame) {
-                        let id = self.place.id;
-                        self.edge.link.orphan(slot, session, id, reason);
+        let (session, id) = (attachment.session, self.place.id);
+        let mut late_sessions = Vec::new();
+        let place = &self.place;
+        let (keeps, peer) = (self.keeps, self.peer.ip());
+        let inbox = &mut self.inbox;
+        self.edge.link.depart(|| {
+            let heard = place.queue.heard();
+            let mut waiting = Vec::new();
+            for item in place.queue.close() {
+                match item {
+                    Item::Stanza(delivered) => waiting.push((&delivered).into()),
+                    Item::Frame(slot, _, frame) => {
+                        late_sessions.extend(late(&frame).map(|late| (slot, late)));
                     }
                 }
             }
-        }
-        let snapshot = Snapshot { heard, waiting };
-        let attach = self.keeps.then(|| self.last_attach(&attachment, snapshot));
-        self.edge.link.depart(Departure {
-            slot,
-            session,
-            connection: self.place.id,
-            reason,
-            attach,
-            inbox: self.inbox.take(),
-            told,
+            let snapshot = Snapshot { heard, waiting };
+            let attach = keeps.then(|| attachment.attach(id, peer, inbox, snapshot));
+            Departure {
+                slot,
+                session,
+                connection: id,
+                reason,
+                attach,
+                inbox: inbox.take(),
+                told,
+            }
         });
-    }
-
-    fn last_attach(
-        &self,
-        attachment: &Attachment,
-        snapshot: Snapshot,
-    ) -> Box<couplet_proto::link::frame::Attach> {
-        attachment.attach(self.place.id, self.peer.ip(), &self.inbox, snapshot)
+        for (slot, (session, reason)) in late_sessions {
+            self.edge.link.orphan(slot, session, id, reason);
+        }
     }
 }

@@ -6,8 +6,10 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use bytes::Bytes;
 use couplet_proto::Stanza;
-use couplet_proto::link::frame::{Attach, Detached, ToOrigin};
+use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::{Attach, Detached, ToOrigin, Unacked};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::link::{Refused, Route};
 use couplet_proto::slot::Slot;
@@ -56,8 +58,6 @@ pub(crate) struct Departures(Mutex<Inner>);
 #[derive(Debug, Default)]
 struct Inner {
     entries: VecDeque<Entry>,
-    /// Whether they are being told in this moment, outside the lock.
-    is_telling: bool,
     bytes: usize,
     /// Sessions that have another connection now, until the next look at the entries.
     cancelled: HashMap<SessionId, ConnectionId>,
@@ -70,6 +70,8 @@ struct Entry {
     departure: Departure,
     /// How much of it has been said on which way.
     said: Option<(Route, usize)>,
+    /// Nothing of an earlier epoch is added: a later owner has been told what there is.
+    floor: Epoch,
     /// When it is forgotten; set with the first look at it.
     until: Option<u64>,
     bytes: usize,
@@ -131,13 +133,9 @@ impl Departure {
 // === impl Entry ===
 
 impl Entry {
-    fn is_of(&self, connections: &[ConnectionId]) -> bool {
-        let own = self
-            .departure
-            .attach
-            .as_ref()
-            .map(|attach| attach.connection);
-        own.is_some_and(|own| connections.contains(&own))
+    fn is_of(&self, connection: ConnectionId) -> bool {
+        let attach = self.departure.attach.as_ref();
+        attach.is_some_and(|attach| attach.connection == connection)
     }
 
     fn is_cancelled(&self, cancelled: &HashMap<SessionId, ConnectionId>) -> bool {
@@ -158,7 +156,46 @@ impl Departures {
     pub(crate) fn are_told(&self) -> bool {
         let inner = self.lock();
         let mut entries = inner.entries.iter();
-        !inner.is_telling && entries.all(|entry| entry.departure.told.is_some())
+        entries.all(|entry| entry.departure.told.is_some())
+    }
+
+    /// A stanza for a session whose connection is gone: a new owner must know of it. False when it
+    /// comes of a former owner, too late.
+    pub(super) fn delivered(&self, of: ConnectionId, stanza: Unacked, epoch: Epoch) -> bool {
+        self.change(of, epoch, |attach| {
+            attach.received += 1;
+            attach.unacked.push(stanza);
+        })
+    }
+
+    /// What a new owner is to be given of such a session; likewise.
+    pub(super) fn keep(&self, of: ConnectionId, state: Bytes, epoch: Epoch) -> bool {
+        self.change(of, epoch, |attach| attach.state = state)
+    }
+
+    /// What it sent up to this number has taken effect; likewise.
+    pub(super) fn taken(&self, of: ConnectionId, number: u64, epoch: Epoch) -> bool {
+        self.change(of, epoch, |attach| attach.taken = attach.taken.max(number))
+    }
+
+    fn change(&self, of: ConnectionId, epoch: Epoch, change: impl FnOnce(&mut Attach)) -> bool {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        let Some(entry) = inner.entries.iter_mut().find(|entry| entry.is_of(of)) else {
+            // Its owner has done all there was to do.
+            return true;
+        };
+        if epoch < entry.floor {
+            return false;
+        }
+        if let Some(attach) = &mut entry.departure.attach {
+            change(attach);
+            attach.epoch = attach.epoch.max(epoch);
+        }
+        let bytes = entry.departure.bytes();
+        inner.bytes += bytes;
+        inner.bytes -= std::mem::replace(&mut entry.bytes, bytes);
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -178,7 +215,7 @@ impl Link {
         connection: ConnectionId,
         reason: Detached,
     ) {
-        self.depart(Departure {
+        self.depart(|| Departure {
             slot,
             session,
             connection,
@@ -189,11 +226,13 @@ impl Link {
         });
     }
 
-    /// A session has lost its connection.
-    pub(crate) fn depart(&self, departure: Departure) {
-        let (slot, session, bytes) = (departure.slot, departure.session, departure.bytes());
+    /// A session has lost its connection. `departure` is made while nothing can be added to it, and
+    /// what is delivered from then on is.
+    pub(crate) fn depart(&self, departure: impl FnOnce() -> Departure) {
         let mut forgotten = Vec::new();
         let mut inner = self.departures.lock();
+        let departure = departure();
+        let (slot, session, bytes) = (departure.slot, departure.session, departure.bytes());
         while inner.entries.len() >= COUNT_MAX || inner.bytes + bytes > BYTES_MAX {
             let is_told = |entry: &Entry| entry.departure.told.is_some();
             match inner.entries.pop_front_if(|entry| is_told(entry)) {
@@ -212,6 +251,7 @@ impl Link {
             inner.entries.push_back(Entry {
                 departure,
                 said: None,
+                floor: Epoch::default(),
                 until: None,
                 bytes,
             });
@@ -244,7 +284,7 @@ impl Link {
     /// The owner has done all there was to do for the session of a connection that is gone.
     pub(super) fn settle_departure(&self, connection: ConnectionId) {
         let mut inner = self.departures.lock();
-        if inner.is_telling || !inner.entries.is_empty() {
+        if !inner.entries.is_empty() {
             inner.settled.push(connection);
         }
     }
@@ -255,18 +295,15 @@ impl Link {
             return;
         }
         let mut inner = self.departures.lock();
-        if inner.entries.is_empty() || inner.is_telling {
-            return;
-        }
-        inner.is_telling = true;
-        let mut waiting = std::mem::take(&mut inner.entries);
+        let inner = &mut *inner;
         let cancelled = std::mem::take(&mut inner.cancelled);
         let settled = std::mem::take(&mut inner.settled);
-        drop(inner);
+        let is_settled = |entry: &Entry| settled.iter().any(|settled| entry.is_of(*settled));
         let mut freed = 0;
-        waiting.retain_mut(|entry| {
+        // All the while nothing is added to them: what is told of one is all there is.
+        inner.entries.retain_mut(|entry| {
             let is_over =
-                entry.is_cancelled(&cancelled) || entry.is_of(&settled) || self.tell(entry, now_ms);
+                entry.is_cancelled(&cancelled) || is_settled(entry) || self.tell(entry, now_ms);
             if is_over {
                 freed += entry.bytes;
                 self.routes
@@ -274,11 +311,7 @@ impl Link {
             }
             !is_over
         });
-        let mut inner = self.departures.lock();
-        waiting.append(&mut inner.entries);
-        inner.entries = waiting;
         inner.bytes -= freed;
-        inner.is_telling = false;
     }
 
     /// Tells one of them; true when it can be forgotten.
@@ -303,6 +336,7 @@ impl Link {
         if !self.expect(slot, route) {
             return false;
         }
+        entry.floor = route.epoch;
         let mut said = match entry.said {
             Some((on, said)) if on == route => said,
             _ => 0,

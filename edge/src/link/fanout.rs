@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use couplet_proto::link::Downlink;
 use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::frame::{Delivery, Detached, Frame, ToEdge};
+use couplet_proto::link::frame::{Detached, Frame, ToEdge};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::slot::{SLOTS, Slot};
 use smallvec::SmallVec;
@@ -67,11 +67,11 @@ impl Downlink for Link {
                 frame.body,
                 ToEdge::Challenge { .. } | ToEdge::Authenticated { .. } | ToEdge::Refused { .. }
             );
-            if !is_fenced || self.epochs.admit(frame.slot, frame.epoch) {
-                self.hand_out(frame, &mut wakers);
-            } else {
+            let (slot, epoch) = (frame.slot, frame.epoch);
+            let is_admitted = !is_fenced || self.epochs.admit(slot, epoch);
+            if !is_admitted || !self.hand_out(frame, &mut wakers) {
                 self.metrics.frames_stale.increment(1);
-                refused.push((frame.slot, frame.epoch));
+                refused.push((slot, epoch));
             }
         }
         for waker in wakers {
@@ -86,79 +86,77 @@ impl Downlink for Link {
 }
 
 impl Link {
-    fn hand_out(&self, frame: Frame<ToEdge>, wakers: &mut Wakers) {
+    /// Gives a frame to its connections, or to what is kept of them; false when it is refused as of
+    /// a former owner.
+    fn hand_out(&self, frame: Frame<ToEdge>, wakers: &mut Wakers) -> bool {
         let Frame { slot, epoch, body } = frame;
-        match &body {
-            ToEdge::Deliver(delivery) => {
-                let Delivery {
-                    stanza,
-                    source,
-                    log,
-                    entered,
-                    ..
-                } = delivery;
-                for connection in &delivery.connections {
-                    let item = Item::Stanza(Delivered {
-                        stanza: Arc::clone(stanza),
-                        source: *source,
-                        log: *log,
-                        entered: *entered,
-                    });
-                    self.push(*connection, item, epoch, wakers);
-                }
-                return;
-            }
-            ToEdge::Taken { connection, number } => {
-                let taken = |queue: &Queue| queue.taken(*number, epoch);
-                match self.table.with(*connection, taken) {
-                    Some(waker) => wakers.extend(waker),
-                    None if *number == ToEdge::ALL => self.settle_departure(*connection),
-                    None => {}
-                }
-                return;
-            }
-            _ => {}
+        if let ToEdge::Deliver(delivery) = body {
+            let each = delivery.connections.iter();
+            // All of them, whatever becomes of one.
+            return each.fold(true, |is_taken, connection| {
+                let item = Item::Stanza(Delivered {
+                    stanza: Arc::clone(&delivery.stanza),
+                    source: delivery.source,
+                    log: delivery.log,
+                    entered: delivery.entered,
+                });
+                self.push(slot, *connection, item, epoch, wakers) && is_taken
+            });
         }
         let Some(connection) = body.connection() else {
-            return;
+            return true;
         };
-        // A session its client has left before it had it.
-        let late = late(&body);
-        let queued = self.push(
-            connection,
-            Item::Frame(slot, epoch, Box::new(body)),
-            epoch,
-            wakers,
-        );
-        if let Some((session, reason)) = late
-            && !queued
-        {
-            self.orphan(slot, session, connection, reason);
+        if let ToEdge::Taken { number, .. } = body {
+            let taken = |queue: &Queue| queue.taken(number, epoch);
+            match self.table.with(connection, taken) {
+                Some(waker) => wakers.extend(waker),
+                None if number == ToEdge::ALL => self.settle_departure(connection),
+                None => return self.departures.taken(connection, number, epoch),
+            }
+            return true;
         }
+        let item = Item::Frame(slot, epoch, Box::new(body));
+        self.push(slot, connection, item, epoch, wakers)
     }
 
-    /// Queues an item; false when the connection is gone.
+    /// Queues an item, or adds it to what is kept of a connection that is gone; false when it is
+    /// refused.
     fn push(
         &self,
+        slot: Slot,
         connection: ConnectionId,
         item: Item,
         epoch: Epoch,
         wakers: &mut Wakers,
     ) -> bool {
-        let pushed = self.table.with(connection, |queue| queue.push(item, epoch));
-        match pushed {
+        let mut item = Some(item);
+        let push = |queue: &Queue| item.take().map(|item| queue.push(item, epoch));
+        let gone = match self.table.with(connection, push).flatten() {
             Some(Pushed::Queued(waker)) => {
                 wakers.extend(waker);
+                return true;
+            }
+            Some(Pushed::Stale) => return false,
+            Some(Pushed::Closed(item)) => Some(item),
+            None => item,
+        };
+        self.metrics.frames_unknown.increment(1);
+        match gone {
+            Some(Item::Stanza(delivered)) => {
+                let (departures, delivered) = (&self.departures, &delivered);
+                departures.delivered(connection, delivered.into(), epoch)
+            }
+            Some(Item::Frame(_, _, frame)) => {
+                if let ToEdge::Keep { state, .. } = *frame {
+                    return self.departures.keep(connection, state, epoch);
+                }
+                // A session its client has left before it had it.
+                if let Some((session, reason)) = late(&frame) {
+                    self.orphan(slot, session, connection, reason);
+                }
                 true
             }
-            Some(Pushed::Stale) => {
-                self.metrics.frames_stale.increment(1);
-                false
-            }
-            Some(Pushed::Closed) | None => {
-                self.metrics.frames_unknown.increment(1);
-                false
-            }
+            None => true,
         }
     }
 }

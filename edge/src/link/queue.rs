@@ -6,8 +6,8 @@
 //! timers ─signal→└ signals                             ┘
 //! ```
 //!
-//! **Invariant:** it is bounded. Beyond the bound the queue closes and the connection's task ends
-//! the connection.
+//! **Invariant:** it is bounded. Beyond the bound the connection's task ends the connection; what
+//! comes until then is kept, since a new owner may have to be told of it.
 //! **Invariant:** once a session has attached at an epoch, nothing of an earlier epoch enters: what
 //! its new owner was told to have been delivered stays true.
 
@@ -104,8 +104,8 @@ pub(crate) struct Signals {
 pub(crate) enum Pushed {
     /// It waits; the task must be woken if there is a waker.
     Queued(Option<Waker>),
-    /// The queue is closed.
-    Closed,
+    /// The queue is closed; the item comes back.
+    Closed(Item),
     /// The epoch is not that of the session's owner any more.
     Stale,
 }
@@ -124,6 +124,7 @@ struct Inner {
     wants_credit: bool,
     pace: Pace,
     signals: Signals,
+    has_overflowed: bool,
     is_open: bool,
     waker: Option<Waker>,
 }
@@ -157,6 +158,7 @@ impl Queue {
                 wants_credit: false,
                 pace: Pace::Flowing,
                 signals: Signals::default(),
+                has_overflowed: false,
                 is_open: true,
                 waker: None,
             }),
@@ -167,7 +169,7 @@ impl Queue {
     pub(crate) fn push(&self, item: Item, epoch: Epoch) -> Pushed {
         let mut inner = self.lock();
         if !inner.is_open {
-            return Pushed::Closed;
+            return Pushed::Closed(item);
         }
         if !inner.hear(epoch) {
             return Pushed::Stale;
@@ -291,12 +293,17 @@ impl Queue {
         }
     }
 
-    /// Takes nothing more. Returns what was left.
-    pub(crate) fn close(&self) -> VecDeque<Item> {
+    /// Takes everything that waits.
+    pub(crate) fn drain(&self) -> VecDeque<Item> {
         let mut inner = self.lock();
-        inner.is_open = false;
         inner.bytes = 0;
         std::mem::take(&mut inner.items)
+    }
+
+    /// Takes nothing more. Returns what was left.
+    pub(crate) fn close(&self) -> VecDeque<Item> {
+        self.lock().is_open = false;
+        self.drain()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -325,11 +332,10 @@ impl Inner {
         self.bytes > bytes || self.items.len() > stanzas
     }
 
-    /// Takes nothing more. What is there stays until the task has had its turn: a new owner may
-    /// have to be told of it.
+    /// Too much waits: said once.
     fn overflow(&mut self) {
-        self.signals.overflow = true;
-        self.is_open = false;
+        self.signals.overflow |= !self.has_overflowed;
+        self.has_overflowed = true;
     }
 }
 
@@ -384,7 +390,10 @@ mod tests {
         assert!(!signals(&queue).overflow);
         queue.set_pace(Pace::Stuck);
         assert!(signals(&queue).overflow);
-        assert!(matches!(queue.push(stanza(), EPOCH), Pushed::Closed));
+        assert!(matches!(queue.push(stanza(), EPOCH), Pushed::Queued(_)));
+        assert!(!signals(&queue).overflow);
+        queue.close();
+        assert!(matches!(queue.push(stanza(), EPOCH), Pushed::Closed(_)));
     }
 
     #[test]

@@ -94,6 +94,7 @@ pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request
     managed.generation += 1;
     let acked = managed.delivered + counted + more;
     session.due = Some((edge, connection));
+    session.outbox.change_hands();
     let resumed = ToEdge::Resumed {
         connection,
         session: session.id,
@@ -149,6 +150,8 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
         if let Some(mut brought) = brought.filter(|_| is_older && !is_same_owner) {
             // It was read from the store: what the edge keeps is newer.
             brought.go_back(attach.taken);
+            let former: Vec<Source> = brought.outbox.former().collect();
+            known.outbox.remember(&former);
             known.presence = brought.presence;
             known.directed = brought.directed;
             known.managed = brought.managed;
@@ -176,7 +179,9 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
     session.at = At::Edge(edge, connection);
     session.go_back(attach.taken);
     let entries = attach.unacked.iter().cloned().map(Entry::from);
+    let former: Vec<Source> = session.outbox.former().collect();
     session.outbox = Outbox::restored(attach.received, entries);
+    session.outbox.remember(&former);
     session.outbox.remember(&attach.seen);
     session.is_changed = true;
     let older = ctx.account.session_of(&session.jid);

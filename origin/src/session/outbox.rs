@@ -19,7 +19,7 @@ const ENVELOPE: usize = 256;
 const KEPT_PLACES: usize = 8;
 
 /// How many stanzas of others are remembered after they were delivered.
-const RECENT_MAX: usize = 32;
+const RECENT_MAX: usize = 64;
 
 /// How many that former owners have delivered.
 const FORMER_MAX: usize = 128;
@@ -36,8 +36,9 @@ pub struct Outbox {
     logged: u64,
     /// Up to this number they were delivered by a former owner: some may be sent here again.
     restored: u64,
-    /// What former owners have delivered of late, and this one.
+    /// What was delivered of late by former owners, and to former connections.
     former: Vec<Source>,
+    /// What was delivered to the present one: its edge knows that too.
     recent: VecDeque<Source>,
 }
 
@@ -165,6 +166,17 @@ impl Outbox {
         }
         let more = self.former.len().saturating_sub(FORMER_MAX);
         self.former.drain(..more);
+    }
+
+    /// It has another connection, whose edge does not know what the former one was given.
+    pub fn change_hands(&mut self) {
+        let recent: Vec<Source> = self.recent.drain(..).collect();
+        self.remember(&recent);
+    }
+
+    /// What it was delivered of late that its edge does not know.
+    pub fn former(&self) -> impl Iterator<Item = Source> {
+        self.former.iter().copied()
     }
 
     /// What it was delivered of late: the next owner does not deliver it again.

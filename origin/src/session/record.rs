@@ -330,9 +330,9 @@ pub(crate) fn encode(session: &Session, keepers: &Keepers, until_unix: u64) -> B
         taken,
         delivered: session.outbox.delivered(),
         until_unix,
-        // An edge knows itself what it has been given.
+        // An edge knows itself what its connection has been given.
         seen: match until_unix {
-            0 => Vec::new(),
+            0 => session.outbox.former().map(SourceRecord::from).collect(),
             _ => session.outbox.seen().map(SourceRecord::from).collect(),
         },
         former: former.map(FormerRecord::of).collect(),

@@ -252,7 +252,10 @@ impl Work {
 /// for those that have come since, and the others know that they have had it.
 pub(super) fn is_for_whoever_is_there(stanza: &Stanza) -> bool {
     stanza.kind == Kind::Presence
-        && matches!(stanza.type_, Type::Available | Type::Unavailable | Type::Probe)
+        && matches!(
+            stanza.type_,
+            Type::Available | Type::Unavailable | Type::Probe
+        )
 }
 
 /// Whether a stanza matters only to sessions: an account without any need not be read for it.

@@ -206,8 +206,14 @@ impl Shard {
         let slot = resident.slot;
         let Some(session) = resident.account.session_mut(id) else {
             // It has ended before this was released: seen to when the account is free.
-            return self.strays.push_back((place, Work::Astray(Box::new(entry), debt)));
+            return self
+                .strays
+                .push_back((place, Work::Astray(Box::new(entry), debt)));
         };
+        if !self.shared.is_clustered {
+            // Nothing is ever sent again.
+            entry.source = None;
+        }
         if session.outbox.has(entry.source) {
             if entry.log.is_none() {
                 // It stands behind what the edge, or the store, has already.

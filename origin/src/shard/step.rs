@@ -9,9 +9,7 @@ use couplet_proto::link::id::{EdgeId, SessionId};
 use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::Condition;
 
-use super::event::{
-    Answered, Event, Work, concerns_sessions_only, is_for_whoever_is_there,
-};
+use super::event::{Answered, Event, Work, concerns_sessions_only, is_for_whoever_is_there};
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
@@ -396,7 +394,9 @@ impl Shard {
                     return true;
                 }
                 let marks = &resident.account.marks;
-                let source = routed.source.filter(|_| !is_for_whoever_is_there(&routed.stanza));
+                let source = routed
+                    .source
+                    .filter(|_| !is_for_whoever_is_there(&routed.stanza));
                 if !source.is_some_and(|source| marks.has(source)) {
                     return false;
                 }
