@@ -245,16 +245,20 @@ impl Shard {
         }
         let next = &mut self.commits.next;
         next.batches.retain(|batch| !batch.writes.is_empty());
-        // What waits for them is in memory, and must be in the store.
-        let away = resident
-            .account
-            .sessions
-            .iter()
-            .filter(|known| known.is_away());
-        self.unstored.extend(away.map(|session| session.id));
         self.cut_again(place, resident);
-        if !resident.is_loading {
-            self.reload(resident);
+        // What waits for them is in memory, and must be in the store, before anyone who waits for
+        // that is told with the next group.
+        let sessions = resident.account.sessions.iter();
+        let away: Vec<_> = sessions
+            .filter(|known| known.is_away())
+            .map(|known| known.id)
+            .collect();
+        for session in away {
+            self.handle(place, resident, Work::Sleep(session), self.now);
+        }
+        match resident.is_loading {
+            true => self.refuse_waiting(resident),
+            false => self.reload(resident),
         }
     }
 
@@ -312,12 +316,10 @@ impl Shard {
                 self.run_at(place, Work::Kept(session), self.now);
             }
         }
-        if self.unstored.is_empty() {
-            for debt in self.commits.idle_debts() {
-                self.emit(Output::Pay(debt));
-            }
-            self.settle();
+        for debt in self.commits.idle_debts() {
+            self.emit(Output::Pay(debt));
         }
+        self.settle();
         if let Some(batches) = self.commits.start() {
             self.outputs.push(Output::Commit(batches));
         }

@@ -53,13 +53,7 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(account = %jid, %error, "account cannot be read");
-                let waiting = std::mem::take(&mut resident.waiting);
-                for work in waiting {
-                    match work.is_patient() {
-                        true => resident.waiting.push_back(work),
-                        false => self.fail(&mut resident, work, Condition::ResourceConstraint),
-                    }
-                }
+                self.refuse_waiting(&mut resident);
                 if resident.account.sessions.is_empty() && resident.waiting.is_empty() {
                     self.residents.put(place, resident);
                     return self.residents.remove(place);
@@ -69,6 +63,16 @@ impl Shard {
         }
         self.residents.put(place, resident);
         self.leave_if_done();
+    }
+
+    /// An account cannot be read for now: what cannot wait for that is refused.
+    pub(super) fn refuse_waiting(&mut self, resident: &mut Resident) {
+        for work in std::mem::take(&mut resident.waiting) {
+            match work.is_patient() {
+                true => resident.waiting.push_back(work),
+                false => self.fail(resident, work, Condition::ResourceConstraint),
+            }
+        }
     }
 
     fn fill(
@@ -158,11 +162,6 @@ impl Shard {
             self.asleep.pop_first();
             if let Some(place) = self.sessions.get(&session).copied() {
                 self.run_at(place, Work::Expire(session), now);
-            }
-        }
-        for session in std::mem::take(&mut self.unstored) {
-            if let Some(place) = self.sessions.get(&session).copied() {
-                self.run_at(place, Work::Sleep(session), now);
             }
         }
         for place in std::mem::take(&mut self.unread) {

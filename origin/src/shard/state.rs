@@ -51,8 +51,6 @@ pub struct Shard {
     pub(super) unread: Vec<Place>,
     /// Sessions without a connection, and when they are over, in monotonic milliseconds.
     pub(super) asleep: BTreeSet<(u64, SessionId)>,
-    /// Those of them that could not be stored: tried again each second.
-    pub(super) unstored: Vec<SessionId>,
     /// Sessions that change their presence too fast: the latest is sent each second.
     pub(super) paced: Vec<SessionId>,
     /// Stanzas for slots of this very shard: handled before anything new is taken.
@@ -106,7 +104,6 @@ impl Shard {
             idle: VecDeque::new(),
             unread: Vec::new(),
             asleep: BTreeSet::new(),
-            unstored: Vec::new(),
             paced: Vec::new(),
             local: VecDeque::new(),
             debts: Debts::default(),
