@@ -99,6 +99,10 @@ pub fn end(ctx: &mut Ctx<'_>, id: SessionId) {
         entry.twins = None;
     }
     resumption::wake(ctx, id);
+    if let Some(newer) = ctx.account.session_of(&session.jid) {
+        // Its contacts have heard that this address is gone.
+        presence::show_again(ctx, newer);
+    }
     // As it was, should the end not be stored.
     session.outbox = Outbox::restored(delivered, entries);
     (session.presence, session.directed) = shown.unwrap_or_default();

@@ -14,7 +14,7 @@ use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::xmpp::error::StreamCondition;
 use subtle::ConstantTimeEq;
 
-use super::{lifecycle, presence};
+use super::lifecycle;
 use crate::hooks::Ctx;
 use crate::hooks::context::Effect;
 use crate::metrics;
@@ -195,8 +195,6 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
     ctx.account.sessions.push(Box::new(session));
     if let Some(older) = older {
         lifecycle::replace(ctx, older);
-        // Its contacts hear that the older one is gone, by the same address.
-        presence::show_again(ctx, id);
     }
     ctx.effect(Effect::Opened(id));
     acked_up_to(ctx, id, attach.acked);
