@@ -106,16 +106,11 @@ pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request
     };
     let id = session.id;
     metrics::resumption("resumed");
-    if let At::Edge(edge, connection) = before {
-        // "The server SHOULD send a 'conflict' stream error" on the former stream.
-        let close = ToEdge::Close {
-            connection,
-            condition: StreamCondition::Conflict,
-            text: Some("resumed by another connection"),
-        };
-        ctx.effect(Effect::ToEdge(edge, close));
-    }
-    ctx.effect(Effect::ToEdge(edge, resumed));
+    let former = match before {
+        At::Edge(edge, connection) => Some((edge, connection)),
+        At::Nowhere(_) => None,
+    };
+    ctx.effect(Effect::Resumed(edge, resumed, former));
     ctx.effect(Effect::Reached(id, edge, connection, acked));
     // Last: what follows a write waits for the store.
     acked_up_to(ctx, id, acked);

@@ -111,6 +111,13 @@ impl Shard {
                 Output::Reached(session, edge, connection, after)
             }
             Effect::Enabled(session) => Output::Enabled(session),
+            Effect::Resumed(edge, body, former) => {
+                // Until then it is the former connection that a new owner would hear of.
+                let frame = self.frame(resident.slot, body)?;
+                let creditor = former.map(|former| Creditor::Former(resident.slot, former));
+                let debt = creditor.map(|creditor| self.debts.open(resident.slot, creditor, None));
+                Output::ToEdge(edge, frame, debt)
+            }
             Effect::ToEdge(edge, body) => {
                 Output::ToEdge(edge, self.frame(resident.slot, body)?, None)
             }

@@ -27,6 +27,8 @@ pub(super) enum Creditor {
     Session(SessionId, u64),
     /// Whoever routed a stanza here.
     Route(Receipt),
+    /// A connection whose session has been taken up by another one of this slot.
+    Former(Slot, (EdgeId, ConnectionId)),
     /// A session whose rows the store need not have any more.
     Kept(SessionId),
     /// A connection of a session of this slot that is gone: its edge need not tell a new owner.

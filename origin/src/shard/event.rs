@@ -225,7 +225,8 @@ impl Work {
     /// told that it failed.
     pub(super) fn is_patient(&self) -> bool {
         match self {
-            Self::Stanza { .. } => false,
+            // No client sends a presence again that was refused.
+            Self::Stanza { stanza, .. } => stanza.kind == Kind::Presence,
             // A feature waits for it.
             Self::Answered(answered) => answered.asked.request.is_none(),
             // Nobody asks again for a presence that was refused.

@@ -7,6 +7,7 @@ use couplet_proto::Stanza;
 use couplet_proto::link::frame::{Delivery, Frame, ToEdge, repeated};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::slot::Slot;
+use couplet_proto::xmpp::error::StreamCondition;
 
 use super::commit::Held;
 use super::debts::{Creditor, DebtId};
@@ -124,6 +125,17 @@ impl Shard {
             Creditor::Departure(slot, edge, connection) => {
                 let number = ToEdge::ALL;
                 let body = ToEdge::Taken { connection, number };
+                if let Some(frame) = self.frame(slot, body) {
+                    self.outputs.push(Output::ToEdge(edge, frame, None));
+                }
+            }
+            Creditor::Former(slot, (edge, connection)) => {
+                // XEP-0198 §5: "the server SHOULD send a 'conflict' stream error" there.
+                let body = ToEdge::Close {
+                    connection,
+                    condition: StreamCondition::Conflict,
+                    text: Some("resumed by another connection"),
+                };
                 if let Some(frame) = self.frame(slot, body) {
                     self.outputs.push(Output::ToEdge(edge, frame, None));
                 }
