@@ -237,6 +237,14 @@ impl Work {
         }
     }
 
+    /// The session of this account that sent it as one of its numbered stanzas.
+    pub(super) fn sender(&self) -> Option<SessionId> {
+        match self {
+            Self::Stanza { session, .. } | Self::Answer { session, .. } => Some(*session),
+            _ => None,
+        }
+    }
+
     /// The stanza whose sender must hear when this fails.
     pub(super) fn stanza(&self) -> Option<&Arc<Stanza>> {
         match self {

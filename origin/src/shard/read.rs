@@ -1,6 +1,7 @@
 //! Read: accounts come into memory, and leave it.
 
 use couplet_proto::Jid;
+use couplet_proto::link::id::SessionId;
 use couplet_proto::xmpp::error::Condition;
 
 use super::event::Work;
@@ -67,8 +68,15 @@ impl Shard {
 
     /// An account cannot be read for now: what cannot wait for that is refused.
     pub(super) fn refuse_waiting(&mut self, resident: &mut Resident) {
+        // What a session sent after something that waits: refused, it would be told before that.
+        let mut behind: Vec<SessionId> = Vec::new();
         for work in std::mem::take(&mut resident.waiting) {
-            match work.is_patient() {
+            let sender = work.sender();
+            let is_behind = sender.is_some_and(|sender| behind.contains(&sender));
+            if work.is_patient() && !is_behind {
+                behind.extend(sender);
+            }
+            match is_behind || work.is_patient() {
                 true => resident.waiting.push_back(work),
                 false => self.fail(resident, work, Condition::ResourceConstraint),
             }
