@@ -23,6 +23,7 @@ use couplet_proto::xmpp::{ns, time};
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use super::hints;
+use crate::hooks::context::Effect;
 use crate::hooks::{
     Answer, Ask, Asked, Ctx, Feature, Flow, Message, PresenceChange, Reply, Spec, Stage,
 };
@@ -188,9 +189,7 @@ pub(crate) fn put_back(
     let appended = append(ctx, stanza, false);
     ctx.source = former;
     appended?;
-    if flushing(ctx).is_none() {
-        hand_over(ctx);
-    }
+    try_again(ctx);
     Ok(true)
 }
 
@@ -262,6 +261,13 @@ fn closed(ctx: &mut Ctx<'_>) {
     }
 }
 
+/// Gives what waits to a session that takes it, if it is being given to none.
+pub(crate) fn try_again(ctx: &mut Ctx<'_>) {
+    if flushing(ctx).is_none() {
+        hand_over(ctx);
+    }
+}
+
 /// Gives what waits to another session, if there is one that takes it.
 fn hand_over(ctx: &mut Ctx<'_>) {
     let next = newest_willing(ctx).filter(|_| ctx.account.slots.offline.stored > 0);
@@ -292,7 +298,8 @@ fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaErr
     let receiver = session.id;
     session.slots.offline = false;
     let Answer::Log(entries) = answer else {
-        // The store does not answer: the next message or presence tries again.
+        // The store does not answer.
+        ctx.effect(Effect::Paced(receiver));
         return Ok(Reply::Later);
     };
     if !is_willing(ctx, receiver) {

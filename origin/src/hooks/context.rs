@@ -72,7 +72,8 @@ pub enum Effect {
     /// A session of this account has lost its connection and is over at this time, in monotonic
     /// milliseconds.
     Sleeps(SessionId, u64),
-    /// A session of this account changes its presence too fast: it is looked at every second.
+    /// A session of this account changes its presence too fast, or cannot be given what waits: it
+    /// is looked at a second from now.
     Paced(SessionId),
     /// An operator's request has taken effect.
     Reply(crate::admin::Answering),

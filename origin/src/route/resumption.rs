@@ -15,6 +15,7 @@ use couplet_proto::xmpp::error::StreamCondition;
 use subtle::ConstantTimeEq;
 
 use super::lifecycle;
+use crate::features::offline;
 use crate::hooks::Ctx;
 use crate::hooks::context::Effect;
 use crate::metrics;
@@ -166,7 +167,8 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
         known.due = Some((edge, connection));
         let (id, received) = (attach.session, attach.received);
         ctx.effect(Effect::Reached(id, edge, connection, received));
-        return acked_up_to(ctx, id, attach.acked);
+        acked_up_to(ctx, id, attach.acked);
+        return offline::try_again(ctx);
     }
     let Some(mut session) = brought.filter(|_| !is_same_owner) else {
         return refuse(ctx, StreamCondition::Reset, "the session has ended");
@@ -193,6 +195,8 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
     }
     ctx.effect(Effect::Opened(id));
     acked_up_to(ctx, id, attach.acked);
+    // The former owner may have been about to.
+    offline::try_again(ctx);
 }
 
 /// A session's connection, or its edge, is lost.

@@ -182,7 +182,7 @@ pub(super) enum Work {
     Kept(SessionId),
     /// Nothing but that the account is read: it has sessions that wait.
     Wake,
-    /// A second has passed since its presence changed too fast.
+    /// A second has passed since its presence changed too fast, or what waits could not be read.
     CatchUp(SessionId),
     /// A stanza for a session that had ended when it was to be given it, and what waits for it.
     Astray(Box<Entry>, Option<u64>),

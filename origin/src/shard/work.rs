@@ -16,6 +16,7 @@ use super::output::Output;
 use super::residents::Resident;
 use super::state::Shard;
 use crate::admin::{Action, Answering, Error, Request};
+use crate::features::offline;
 use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ctx};
 use crate::route::{self, bounce, iq, lifecycle, presence, resumption};
@@ -65,7 +66,10 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Store(session) => resumption::store(ctx, session),
         Work::Kept(session) => resumption::kept(ctx, session),
         Work::Wake => {}
-        Work::CatchUp(session) => presence::catch_up(ctx, session),
+        Work::CatchUp(session) => {
+            presence::catch_up(ctx, session);
+            offline::try_again(ctx);
+        }
         Work::Astray(entry, _) => lifecycle::pass_on(ctx, &entry),
         Work::Authenticate(edge, connection, request) => {
             login.authenticate(ctx, edge, connection, &request);
