@@ -100,7 +100,6 @@ pub fn end(ctx: &mut Ctx<'_>, id: SessionId) {
     }
     resumption::wake(ctx, id);
     if let Some(newer) = ctx.account.session_of(&session.jid) {
-        // Its contacts have heard that this address is gone.
         presence::show_again(ctx, newer);
     }
     // As it was, should the end not be stored.

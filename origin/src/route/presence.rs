@@ -42,6 +42,9 @@ pub fn catch_up(ctx: &mut Ctx<'_>, id: SessionId) {
     if let Some(stanza) = waiting {
         broadcast_soon(ctx, stanza);
     }
+    if ctx.session().is_some_and(|known| known.is_hidden) {
+        show_again(ctx, id);
+    }
 }
 
 /// Presence for this account or one of its sessions.
@@ -68,11 +71,17 @@ pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     }
 }
 
-/// A session that is available says so again.
+/// Its contacts hear that the address of a session is gone, because an older one has ended: if it
+/// is available it says so again. One that is about to, with a stanza its contacts may have had
+/// before that, does so soon after.
 pub fn show_again(ctx: &mut Ctx<'_>, id: SessionId) {
-    let session = ctx.account.session(id);
-    let presence = session.and_then(|session| session.presence.as_ref());
-    if let Some(stanza) = presence.map(|presence| presence.stanza.clone()) {
+    let Some(session) = ctx.account.session_mut(id) else {
+        return;
+    };
+    let presence = session.presence.as_ref();
+    let presence = presence.map(|presence| presence.stanza.clone());
+    session.is_hidden = presence.is_none();
+    if let Some(stanza) = presence {
         broadcast(ctx, &stanza);
     }
 }
@@ -178,7 +187,10 @@ fn available(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, priority: i8) {
         since: since.unwrap_or(now),
     });
     session.was(source, former, &[]);
-    let own = session.id;
+    let (own, is_hidden) = (session.id, session.is_hidden);
+    if is_hidden {
+        ctx.effect(Effect::Paced(own));
+    }
     broadcast(ctx, &stanza);
     if !was_available {
         greet(ctx, own);

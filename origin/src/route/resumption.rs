@@ -14,7 +14,7 @@ use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
 use couplet_proto::xmpp::error::StreamCondition;
 use subtle::ConstantTimeEq;
 
-use super::lifecycle;
+use super::{lifecycle, presence};
 use crate::features::offline;
 use crate::hooks::Ctx;
 use crate::hooks::context::Effect;
@@ -27,6 +27,15 @@ use crate::store::SLEEPING;
 
 /// How long a session that cannot be resumed waits for its edge, in milliseconds.
 const GRACE_MS: u64 = 10_000;
+
+/// How an edge comes with a session.
+#[derive(Debug, Clone, Copy)]
+pub struct Comes {
+    /// Whether the edge last heard of it from this very owner.
+    pub is_same_owner: bool,
+    /// Whether it was waited for no longer.
+    pub is_late: bool,
+}
 
 /// A client enables stream management (§3).
 pub fn enable(ctx: &mut Ctx<'_>, id: SessionId, number: u64, resume_secs: Option<u32>) {
@@ -95,7 +104,6 @@ pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request
     managed.generation += 1;
     let acked = managed.delivered + counted + more;
     session.due = Some((edge, connection));
-    session.outbox.change_hands();
     let resumed = ToEdge::Resumed {
         connection,
         session: session.id,
@@ -115,11 +123,20 @@ pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request
     ctx.effect(Effect::Reached(id, edge, connection, acked));
     // Last: what follows a write waits for the store.
     acked_up_to(ctx, id, acked);
+    if let Some(session) = ctx.account.session_mut(id) {
+        session.outbox.change_hands();
+    }
 }
 
 /// An edge brings a session: to its new owner, or to the old one through a new link.
-pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: bool) {
+///
+/// One that comes late may have been taken for absent.
+pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, comes: Comes) {
     let connection = attach.connection;
+    let Comes {
+        is_same_owner,
+        is_late,
+    } = comes;
     let refuse = |ctx: &mut Ctx<'_>, condition, text| {
         let close = ToEdge::Close {
             connection,
@@ -192,6 +209,9 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, is_same_owner: b
     ctx.account.sessions.push(Box::new(session));
     if let Some(older) = older {
         lifecycle::replace(ctx, older);
+    }
+    if is_late {
+        presence::show_again(ctx, id);
     }
     ctx.effect(Effect::Opened(id));
     acked_up_to(ctx, id, attach.acked);

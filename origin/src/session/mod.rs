@@ -97,6 +97,8 @@ pub struct Session {
     pub outbox: outbox::Outbox,
     /// Stream management (XEP-0198), while it is on.
     pub managed: Option<Box<Managed>>,
+    /// Whether its contacts have heard, of an older session, that its address is gone.
+    pub is_hidden: bool,
     /// Whether what its edge keeps of it is out of date.
     pub is_changed: bool,
     /// What the features keep for the session.
@@ -263,6 +265,7 @@ impl Session {
             progress: Progress::default(),
             outbox: outbox::Outbox::default(),
             managed: None,
+            is_hidden: false,
             is_changed: false,
             slots: SessionSlots::default(),
         }

@@ -168,10 +168,15 @@ impl Outbox {
         self.former.drain(..more);
     }
 
-    /// It has another connection, whose edge does not know what the former one was given.
+    /// It has another connection, whose edge does not know what the former one was given. What its
+    /// client has not acknowledged, it is about to be given.
     pub fn change_hands(&mut self) {
-        let recent: Vec<Source> = self.recent.drain(..).collect();
-        self.remember(&recent);
+        let (unacked, had): (Vec<_>, Vec<_>) = self.recent.drain(..).partition(|source| {
+            let mut entries = self.entries.iter();
+            entries.any(|entry| entry.source == Some(*source))
+        });
+        self.recent = unacked.into();
+        self.remember(&had);
     }
 
     /// What it was delivered of late that its edge does not know.

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::admin::{Listed, Listing, Request};
 use crate::auth::Step;
 use crate::hooks::{Answer, Asked, OnAnswer};
+use crate::route::resumption::Comes;
 use crate::session::outbox::Entry;
 use crate::store::{self, Snapshot};
 
@@ -165,8 +166,7 @@ pub(super) enum Work {
         number: u64,
         resume_secs: Option<u32>,
     },
-    /// Whether the edge last heard of it from this very owner.
-    Attach(EdgeId, Box<Attach>, bool),
+    Attach(EdgeId, Box<Attach>, Comes),
     Resume(EdgeId, ConnectionId, Box<Resume>),
     /// Of this connection.
     Detach(SessionId, (EdgeId, ConnectionId), Detached),

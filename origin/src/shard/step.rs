@@ -19,6 +19,7 @@ use crate::admin::Request;
 use crate::clock::Now;
 use crate::hooks::Ctx;
 use crate::metrics;
+use crate::route::resumption::Comes;
 use crate::session::{Account, At, Session};
 
 /// How many events may wait for one account to be read; more are refused with
@@ -102,7 +103,7 @@ impl Shard {
                 }
                 ToOrigin::Attach(attach) => {
                     gathering.arrived(attach.session);
-                    self.attach(edge, attach, epoch);
+                    self.attach(edge, attach, epoch, false);
                     return self.activate(slot);
                 }
                 _ => return gathering.push(Event::FromEdge(edge, frame)),
@@ -161,7 +162,7 @@ impl Shard {
                 let from = (edge, connection);
                 self.run_for(session, Work::Detach(session, from, reason));
             }
-            ToOrigin::Attach(attach) => self.attach(edge, attach, epoch),
+            ToOrigin::Attach(attach) => self.attach(edge, attach, epoch, true),
             // All of them will come, and there is nothing to wait for.
             ToOrigin::Expect(_) | ToOrigin::Respond { .. } | ToOrigin::Abort { .. } => {}
             ToOrigin::Authenticate(connection, request) => {
@@ -183,10 +184,13 @@ impl Shard {
         }
     }
 
-    fn attach(&mut self, edge: EdgeId, attach: Box<Attach>, epoch: Epoch) {
-        let is_same_owner = attach.epoch == epoch;
+    fn attach(&mut self, edge: EdgeId, attach: Box<Attach>, epoch: Epoch, is_late: bool) {
+        let comes = Comes {
+            is_same_owner: attach.epoch == epoch,
+            is_late,
+        };
         let jid = attach.jid.clone();
-        self.run(&jid, Work::Attach(edge, attach, is_same_owner), self.now);
+        self.run(&jid, Work::Attach(edge, attach, comes), self.now);
     }
 
     /// Runs `work` on the account of a session. One that has just ended may still have some on

@@ -53,9 +53,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             number,
             resume_secs,
         } => resumption::enable(ctx, session, number, resume_secs),
-        Work::Attach(edge, attach, is_same_owner) => {
-            resumption::attach(ctx, edge, &attach, is_same_owner);
-        }
+        Work::Attach(edge, attach, comes) => resumption::attach(ctx, edge, &attach, comes),
         Work::Resume(edge, connection, request) => {
             super::login::resume(ctx, edge, connection, &request);
         }
