@@ -392,15 +392,14 @@ impl Shard {
                 is_repeated
             }
             Work::Routed(routed) => {
+                let is_known = !is_for_whoever_is_there(&routed.stanza);
+                let source = routed.source.filter(|_| is_known);
                 let waits = |source| self.debts.join(source, routed.receipt);
-                if routed.source.is_some_and(waits) {
+                if source.is_some_and(waits) {
                     metrics::duplicate();
                     return true;
                 }
                 let marks = &resident.account.marks;
-                let source = routed
-                    .source
-                    .filter(|_| !is_for_whoever_is_there(&routed.stanza));
                 if !source.is_some_and(|source| marks.has(source)) {
                     return false;
                 }
