@@ -218,20 +218,16 @@ impl Shard {
             if failed {
                 self.undo(place, resident, cause.as_ref(), &mut outputs);
             }
-            if let Some(cause) = cause {
-                let told = cause.failure(resident, self, Condition::ResourceConstraint);
-                for output in told {
-                    self.release_plain(resident.slot, output);
-                }
-            }
+            let told = cause.map(|cause| {
+                cause.failure(resident, self, Condition::ResourceConstraint)
+            });
             match debt.and_then(|debt| self.debts.close(debt)) {
                 // The session is in memory: its edge keeps it too until it is stored.
                 Some(creditor @ Creditor::Departure(..)) => {
                     let debt = self.debts.open(resident.slot, creditor, None);
                     self.commits.owe(Some(debt));
                 }
-                Some(creditor) => self.tell(creditor),
-                None => {}
+                creditor => self.tell_instead(resident.slot, told.unwrap_or_default(), creditor),
             }
             // A session that has ended stays so: its client must not go on talking to nobody.
             outputs.retain(|output| !failed || output.outlives_failure());

@@ -166,14 +166,14 @@ impl Shard {
         Some(self.debts.open(slot, creditor, cause.routed_source()))
     }
 
-    fn owe(&mut self, debt: Option<DebtId>) {
+    pub(super) fn owe(&mut self, debt: Option<DebtId>) {
         if let Some(debt) = debt {
             self.debts.add(debt);
         }
     }
 
     /// A stanza of a client has been handled; its debt is still open.
-    fn account_for(&mut self, resident: &mut Resident, session: SessionId, number: u64) {
+    pub(super) fn account_for(&mut self, resident: &mut Resident, session: SessionId, number: u64) {
         if let Some(known) = resident.account.session_mut(session) {
             known.progress.handled(number, false);
         }

@@ -9,6 +9,7 @@ use couplet_proto::link::id::{EdgeId, SessionId};
 use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::Condition;
 
+use super::debts::Creditor;
 use super::event::{Answered, Event, Work, concerns_sessions_only, is_for_whoever_is_there};
 use super::output::Output;
 use super::residents::{Place, Resident};
@@ -359,10 +360,7 @@ impl Shard {
             account = %resident.account.jid,
             "a handler panicked; its stanza is refused and the account is read again"
         );
-        for output in cause.failure(resident, self, Condition::InternalServerError) {
-            self.release_plain(resident.slot, output);
-        }
-        self.excuse(&cause);
+        self.refuse(resident, &cause, Condition::InternalServerError);
         // A session that was beginning has not begun, one that was ending has ended.
         if let Some(session) = ending {
             self.sessions.remove(&session);
@@ -415,27 +413,45 @@ impl Shard {
     /// Tells whoever waits for `work` that it cannot be done.
     pub(super) fn fail(&mut self, resident: &mut Resident, work: Work, condition: Condition) {
         let cause = Cause::of(&work);
-        for output in cause.failure(resident, self, condition) {
-            self.release_plain(resident.slot, output);
-        }
-        self.excuse(&cause);
+        self.refuse(resident, &cause, condition);
         if let Work::Admin(request) = work {
             let error = crate::admin::Error::Store("the account cannot be read".to_owned());
             let _ = request.reply.send(Err(error));
         }
     }
 
-    /// Whoever waits for what has failed before it was begun, waits no longer: he has an error.
-    fn excuse(&mut self, cause: &Cause) {
-        match cause {
-            Cause::Client(session, number, _) => self.finished.push((*session, *number)),
-            Cause::Routed(_, _, receipt) => self.emit(Output::Settle(*receipt)),
-            Cause::Request(_, Some(debt)) => {
-                if let Some(creditor) = self.debts.close(*debt) {
-                    self.tell(creditor);
-                }
+    /// Whoever waits for what has failed before it was begun has an error instead.
+    fn refuse(&mut self, resident: &mut Resident, cause: &Cause, condition: Condition) {
+        let creditor = match cause {
+            Cause::Client(session, number, _) => {
+                self.account_for(resident, *session, *number);
+                Some(Creditor::Session(*session, *number))
             }
-            _ => {}
+            Cause::Routed(_, _, receipt) => Some(Creditor::Route(*receipt)),
+            Cause::Request(_, Some(debt)) => self.debts.close(*debt),
+            _ => None,
+        };
+        let told = cause.failure(resident, self, condition);
+        self.tell_instead(resident.slot, told, creditor);
+    }
+
+    /// Sends errors. Whoever waits for what has failed waits until they have arrived.
+    pub(super) fn tell_instead(
+        &mut self,
+        slot: Slot,
+        errors: Vec<Output>,
+        creditor: Option<Creditor>,
+    ) {
+        let debt = creditor.map(|creditor| self.debts.open(slot, creditor, None));
+        for mut error in errors {
+            if let Output::Send(.., owed) = &mut error {
+                self.owe(debt);
+                *owed = debt;
+            }
+            self.release_plain(slot, error);
+        }
+        if let Some(debt) = debt {
+            self.emit(Output::Pay(debt));
         }
     }
 
