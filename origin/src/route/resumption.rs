@@ -170,14 +170,13 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, comes: Comes) {
             known.managed = brought.managed;
             known.slots = brought.slots;
         }
-        if known.outbox.delivered() < attach.received {
-            // It was read from the store: the edge has had more.
+        if !is_same_owner && known.outbox.restored_to() < attach.received {
+            // It was read from the store, and the edge has had more of a former owner.
             let entries = attach.unacked.iter().cloned().map(Entry::from);
-            let seen: Vec<Source> = known.outbox.seen().collect();
-            known.outbox = Outbox::restored(attach.received, entries);
-            known.outbox.remember(&seen);
+            known.outbox.rebase(attach.received, entries, &attach.seen);
+        } else {
+            known.outbox.remember(&attach.seen);
         }
-        known.outbox.remember(&attach.seen);
         if known.progress.taken() < attach.taken {
             known.progress.restore(attach.taken);
         }

@@ -121,6 +121,34 @@ impl Outbox {
         }
     }
 
+    /// Up to which number stanzas were delivered by former owners.
+    pub fn restored_to(&self) -> u64 {
+        self.restored
+    }
+
+    /// Former owners have delivered more than was known: `entries` are the last of that, and `seen`
+    /// what the edge has had. What this owner has added comes after it.
+    pub fn rebase(
+        &mut self,
+        delivered: u64,
+        entries: impl IntoIterator<Item = Entry>,
+        seen: &[Source],
+    ) {
+        let own = self.delivered - self.restored;
+        let own = usize::try_from(own).unwrap_or(usize::MAX);
+        let at = self.entries.len().saturating_sub(own);
+        let own = self.entries.split_off(at);
+        let former = std::mem::take(&mut self.former);
+        *self = Self::restored(delivered, entries);
+        self.remember(&former);
+        self.remember(seen);
+        for entry in own {
+            if !self.has(entry.source) {
+                self.push(entry);
+            }
+        }
+    }
+
     /// One more is on its way. Its number.
     pub fn push(&mut self, entry: Entry) -> u64 {
         self.bytes += entry.bytes();

@@ -237,10 +237,12 @@ impl Work {
         }
     }
 
-    /// The session of this account that sent it as one of its numbered stanzas.
+    /// The session of this account that sent it as one of its numbered stanzas, or that must be
+    /// there before what it sent can be refused.
     pub(super) fn sender(&self) -> Option<SessionId> {
         match self {
             Self::Stanza { session, .. } | Self::Answer { session, .. } => Some(*session),
+            Self::Attach(_, attach, _) => Some(attach.session),
             _ => None,
         }
     }
