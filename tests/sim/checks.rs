@@ -92,6 +92,9 @@ impl Ledger {
         };
         let (from, order, at) = (message.life, message.order, message.at);
         message.was_had = true;
+        // One that was refused may go on all the same, when the owner that refused it is lost
+        // before the edge knows that it is done: after what was sent later.
+        let was_refused = message.was_refused;
         let to = message.to;
         let receiver = &self.lives[life];
         if receiver.user != to {
@@ -117,7 +120,7 @@ impl Ledger {
             let may_have_lived = known.ended.is_some_and(|ended| ended + GONE_MS > at);
             known.user == to && other != life && may_have_lived
         });
-        if order < last && !was_elsewhere {
+        if order < last && !was_elsewhere && !was_refused {
             return Err(format!(
                 "P3: message {name} ({order} of life {from}) after {last} at life {life}"
             ));

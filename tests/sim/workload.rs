@@ -69,6 +69,11 @@ impl World {
         if !is_expected && self.store.failovers == 0 {
             self.fail(format!("client {client} hears {text}"));
         }
+        if text.contains("handled-count-too-high") {
+            // What it had was lost: it begins anew.
+            self.clients[client].forget();
+            self.give_up(client);
+        }
     }
 
     /// A client's connection is gone.

@@ -314,6 +314,29 @@ impl Link {
         inner.bytes -= freed;
     }
 
+    /// Tells the owner of a slot at the end of this way of its sessions without a connection; false
+    /// when it has no room for that, or the way has changed.
+    pub(super) fn tell_departures_of(&self, slot: Slot, route: Route) -> bool {
+        if !self.uplink().may_lose_owners() || !self.routes.have_departed(slot) {
+            return true;
+        }
+        let mut inner = self.departures.lock();
+        let inner = &mut *inner;
+        let (cancelled, settled) = (&inner.cancelled, &inner.settled);
+        let is_settled = |entry: &Entry| settled.iter().any(|settled| entry.is_of(*settled));
+        let mut untold = inner.entries.iter_mut().filter(|entry| {
+            let is_untold = entry.departure.slot == slot && entry.departure.told != Some(route);
+            is_untold && !entry.is_cancelled(cancelled) && !is_settled(entry)
+        });
+        untold.all(|entry| {
+            let is_said = self.say(entry, route);
+            if is_said {
+                entry.departure.told = Some(route);
+            }
+            is_said
+        })
+    }
+
     /// Tells one of them; true when it can be forgotten.
     fn tell(&self, entry: &mut Entry, now_ms: u64) -> bool {
         let until = *entry.until.get_or_insert(now_ms + LINGER_MS);
@@ -333,7 +356,7 @@ impl Link {
     /// Says all there is to say on this way; false when that is not yet done.
     fn say(&self, entry: &mut Entry, route: Route) -> bool {
         let slot = entry.departure.slot;
-        if !self.expect(slot, route) {
+        if !self.announce(slot, route) {
             return false;
         }
         entry.floor = route.epoch;

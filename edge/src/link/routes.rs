@@ -92,6 +92,11 @@ impl Routes {
         self.members(slot).departed.push(session);
     }
 
+    /// Whether some session of a slot has lost its connection not long ago.
+    pub(super) fn have_departed(&self, slot: Slot) -> bool {
+        !self.members(slot).departed.is_empty()
+    }
+
     /// Whether a session of a slot has lost a connection not long ago.
     pub(super) fn has_departed(&self, slot: Slot, session: SessionId) -> bool {
         self.members(slot).departed.contains(&session)
@@ -132,10 +137,19 @@ impl Members {
 // === impl Link ===
 
 impl Link {
-    /// Makes sure that the owner at the end of this way knows which sessions to expect. False when
-    /// it has no room or the way has changed again: the connections of the slot are told once
-    /// it is done.
+    /// Makes sure that the owner at the end of this way knows which sessions to expect, and of those
+    /// whose connection is gone: their clients may be about to resume. False when it has no room or
+    /// the way has changed again: the connections of the slot are told once it is done.
     pub(crate) fn expect(&self, slot: Slot, route: Route) -> bool {
+        let is_ready = self.announce(slot, route) && self.tell_departures_of(slot, route);
+        if !is_ready {
+            lock(&self.routes.changed).insert(slot);
+        }
+        is_ready
+    }
+
+    /// Makes sure that the owner at the end of this way knows which sessions to expect.
+    pub(super) fn announce(&self, slot: Slot, route: Route) -> bool {
         let uplink = self.uplink();
         if !uplink.may_lose_owners() {
             return true;
@@ -150,10 +164,6 @@ impl Link {
         let is_sent = uplink.try_send(slot, route, expected).is_ok();
         if is_sent {
             members.expected = Some(route);
-        }
-        drop(members);
-        if !is_sent {
-            lock(&self.routes.changed).insert(slot);
         }
         is_sent
     }
