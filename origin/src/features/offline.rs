@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::xmpp::error::{Condition, StanzaError};
-use couplet_proto::xmpp::payload::{Child, Payload};
+use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::xmpp::{ns, time};
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
@@ -151,7 +151,7 @@ impl Record {
 
 /// Behind what waits, a message waits too, although somebody is there.
 fn queue_up(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
-    if ctx.account.slots.offline.stored == 0 || !is_kept(&message.stanza) {
+    if ctx.account.slots.offline.stored == 0 || !hints::is_kept(&message.stanza) {
         return Ok(Flow::Continue);
     }
     let flushing = flushing(ctx);
@@ -182,7 +182,7 @@ pub(crate) fn put_back(
     stanza: &Stanza,
     source: Option<Source>,
 ) -> Result<bool, StanzaError> {
-    if !is_kept(stanza) {
+    if !hints::is_kept(stanza) {
         return Ok(false);
     }
     let former = std::mem::replace(&mut ctx.source, source);
@@ -196,7 +196,7 @@ pub(crate) fn put_back(
 /// "Process Flow": nobody is there.
 fn keep(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
     let stanza = &message.stanza;
-    if is_kept(stanza) {
+    if hints::is_kept(stanza) {
         append(ctx, stanza, false)?;
         return Ok(Flow::Stop);
     }
@@ -222,20 +222,6 @@ fn append(ctx: &mut Ctx<'_>, stanza: &Stanza, is_live: bool) -> Result<(), Stanz
     ctx.account.slots.offline.fresh += 1;
     metrics::offline("stored");
     Ok(())
-}
-
-/// "Handling of Message Types", with the hints of XEP-0334.
-fn is_kept(message: &Stanza) -> bool {
-    if !matches!(message.type_, Type::Normal | Type::Chat) || hints::forbids_storing(message) {
-        return false;
-    }
-    hints::asks_for_storing(message) || message.payload.children().any(is_worth_keeping)
-}
-
-/// Not a chat state, and not what only accompanies something else.
-fn is_worth_keeping(child: Child<'_>) -> bool {
-    let accompanies = [ns::CHAT_STATES, ns::HINTS, ns::STANZA_ID, ns::DELAY];
-    !child.is("thread", ns::CLIENT) && !accompanies.iter().any(|ns| child.has_ns(ns))
 }
 
 /// A session becomes able to take messages.

@@ -3,6 +3,8 @@
 //! Two entrances: [`sent`] on the account of the client that sent a stanza, [`received`] on the
 //! account its `to` names. What lies between is the engine's.
 
+pub mod attach;
+
 pub mod bounce;
 
 pub mod iq;

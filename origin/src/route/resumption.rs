@@ -9,33 +9,20 @@
 //! A session without stream management sleeps too, for a short while: its edge may only have
 //! lost its way to us and comes back with it.
 
-use couplet_proto::link::frame::{Attach, Resume, ResumeError, ToEdge};
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
-use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::link::frame::{Resume, ResumeError, ToEdge};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use subtle::ConstantTimeEq;
 
-use super::{lifecycle, presence};
-use crate::features::offline;
 use crate::hooks::Ctx;
 use crate::hooks::context::Effect;
 use crate::metrics;
 use crate::session::marks::MARKS;
-use crate::session::outbox::{Entry, Outbox};
 use crate::session::sleeping::{entry_key, session_key};
 use crate::session::{At, Epitaphs, Managed, Session, record};
 use crate::store::SLEEPING;
 
 /// How long a session that cannot be resumed waits for its edge, in milliseconds.
 const GRACE_MS: u64 = 10_000;
-
-/// How an edge comes with a session.
-#[derive(Debug, Clone, Copy)]
-pub struct Comes {
-    /// Whether the edge last heard of it from this very owner.
-    pub is_same_owner: bool,
-    /// Whether it was waited for no longer.
-    pub is_late: bool,
-}
 
 /// A client enables stream management (§3).
 pub fn enable(ctx: &mut Ctx<'_>, id: SessionId, number: u64, resume_secs: Option<u32>) {
@@ -126,96 +113,6 @@ pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request
     if let Some(session) = ctx.account.session_mut(id) {
         session.outbox.change_hands();
     }
-}
-
-/// An edge brings a session: to its new owner, or to the old one through a new link.
-///
-/// One that comes late may have been taken for absent.
-pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, comes: Comes) {
-    let connection = attach.connection;
-    let Comes {
-        is_same_owner,
-        is_late,
-    } = comes;
-    let refuse = |ctx: &mut Ctx<'_>, condition, text| {
-        let close = ToEdge::Close {
-            connection,
-            condition,
-            text: Some(text),
-        };
-        ctx.effect(Effect::ToEdge(edge, close));
-    };
-    let now = ctx.now.mono;
-    let keepers = &ctx.shared.pipeline.keepers;
-    let brought = record::decode(attach.session, &attach.state, keepers, now).ok();
-    let brought = brought.map(|(session, _)| session);
-    if !ctx.account.exists() {
-        let text = "the account has been removed";
-        return refuse(ctx, StreamCondition::NotAuthorized, text);
-    }
-    if let Some(known) = ctx.account.session_mut(attach.session) {
-        let generation = brought.as_ref().map_or(0, Session::generation);
-        if generation < known.generation() {
-            let text = "resumed by another connection";
-            return refuse(ctx, StreamCondition::Conflict, text);
-        }
-        let is_older = known.is_away() && known.progress.ends_by(attach.taken);
-        if let Some(mut brought) = brought.filter(|_| is_older && !is_same_owner) {
-            // It was read from the store: what the edge keeps is newer.
-            brought.go_back(attach.taken);
-            let former: Vec<Source> = brought.outbox.former().collect();
-            known.outbox.remember(&former);
-            known.presence = brought.presence;
-            known.directed = brought.directed;
-            known.managed = brought.managed;
-            known.slots = brought.slots;
-        }
-        if !is_same_owner && known.outbox.restored_to() < attach.received {
-            // It was read from the store, and the edge has had more of a former owner.
-            let entries = attach.unacked.iter().cloned().map(Entry::from);
-            known.outbox.rebase(attach.received, entries, &attach.seen);
-        } else {
-            known.outbox.remember(&attach.seen);
-        }
-        if known.progress.taken() < attach.taken {
-            known.progress.restore(attach.taken);
-        }
-        known.due = Some((edge, connection));
-        let (id, received) = (attach.session, attach.received);
-        ctx.effect(Effect::Reached(id, edge, connection, received));
-        acked_up_to(ctx, id, attach.acked);
-        return offline::try_again(ctx);
-    }
-    let Some(mut session) = brought.filter(|_| !is_same_owner) else {
-        return refuse(ctx, StreamCondition::Reset, "the session has ended");
-    };
-    session.at = At::Edge(edge, connection);
-    session.go_back(attach.taken);
-    let entries = attach.unacked.iter().cloned().map(Entry::from);
-    let former: Vec<Source> = session.outbox.former().collect();
-    session.outbox = Outbox::restored(attach.received, entries);
-    session.outbox.remember(&former);
-    session.outbox.remember(&attach.seen);
-    session.is_changed = true;
-    let older = ctx.account.session_of(&session.jid);
-    let older = older.and_then(|older| ctx.account.session(older));
-    if older.is_some_and(|older| older.bound > session.bound) {
-        let text = "replaced by a new connection";
-        return refuse(ctx, StreamCondition::Conflict, text);
-    }
-    let older = older.map(|older| older.id);
-    let id = session.id;
-    ctx.account.sessions.push(Box::new(session));
-    if let Some(older) = older {
-        lifecycle::replace(ctx, older);
-    }
-    if is_late {
-        presence::show_again(ctx, id);
-    }
-    ctx.effect(Effect::Opened(id));
-    acked_up_to(ctx, id, attach.acked);
-    // The former owner may have been about to.
-    offline::try_again(ctx);
 }
 
 /// A session's connection, or its edge, is lost.

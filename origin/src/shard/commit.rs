@@ -218,9 +218,8 @@ impl Shard {
             if failed {
                 self.undo(place, resident, cause.as_ref(), &mut outputs);
             }
-            let told = cause.map(|cause| {
-                cause.failure(resident, self, Condition::ResourceConstraint)
-            });
+            let told =
+                cause.map(|cause| cause.failure(resident, self, Condition::ResourceConstraint));
             match debt.and_then(|debt| self.debts.close(debt)) {
                 // The session is in memory: its edge keeps it too until it is stored.
                 Some(creditor @ Creditor::Departure(..)) => {

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use crate::admin::{Listed, Listing, Request};
 use crate::auth::Step;
 use crate::hooks::{Answer, Asked, OnAnswer};
-use crate::route::resumption::Comes;
+use crate::route::attach::Comes;
 use crate::session::outbox::Entry;
 use crate::store::{self, Snapshot};
 

@@ -104,7 +104,8 @@ impl Shard {
         let sleeping = sleeping.map(|(_, key, value)| (&**key, value));
         let asleep = sleeping::read(sleeping, &self.shared.pipeline.keepers, self.now)?;
         let account = &mut resident.account;
-        self.paced.extend(account.sessions.iter().map(|known| known.id));
+        self.paced
+            .extend(account.sessions.iter().map(|known| known.id));
         account.credentials = credentials.map(Box::new);
         account.slots = slots;
         account.marks.renew(marks.transpose()?.unwrap_or_default());

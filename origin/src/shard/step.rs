@@ -20,7 +20,7 @@ use crate::admin::Request;
 use crate::clock::Now;
 use crate::hooks::Ctx;
 use crate::metrics;
-use crate::route::resumption::Comes;
+use crate::route::attach::Comes;
 use crate::session::{Account, At, Session};
 
 /// How many events may wait for one account to be read; more are refused with

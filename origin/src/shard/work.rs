@@ -19,7 +19,7 @@ use crate::admin::{Action, Answering, Error, Request};
 use crate::features::offline;
 use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ctx};
-use crate::route::{self, bounce, iq, lifecycle, presence, resumption};
+use crate::route::{self, attach, bounce, iq, lifecycle, presence, resumption};
 use crate::session::At;
 use crate::store::{self, CREDENTIALS};
 
@@ -53,7 +53,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             number,
             resume_secs,
         } => resumption::enable(ctx, session, number, resume_secs),
-        Work::Attach(edge, attach, comes) => resumption::attach(ctx, edge, &attach, comes),
+        Work::Attach(edge, brought, comes) => attach::attach(ctx, edge, &brought, comes),
         Work::Resume(edge, connection, request) => {
             super::login::resume(ctx, edge, connection, &request);
         }
