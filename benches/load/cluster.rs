@@ -106,6 +106,17 @@ impl Cluster {
         Watched::new(&pids)
     }
 
+    /// How many frames a message between nodes has carried since they started, on average.
+    pub(crate) async fn mean_batch(&self) -> Result<f64> {
+        let (mut frames, mut messages) = (0.0, 0.0);
+        for node in self.origins.iter().chain(&self.edges) {
+            let metrics = metrics(node.admin).await?;
+            frames += sent(&metrics, "couplet_link_frames_total");
+            messages += sent(&metrics, "couplet_link_messages_total");
+        }
+        Ok(frames / messages)
+    }
+
     /// Starts every node again, so that no account is in memory.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
@@ -181,6 +192,14 @@ impl Node {
             child,
         })
     }
+}
+
+/// The sum of a counter over everything that was sent.
+fn sent(metrics: &str, counter: &str) -> f64 {
+    let lines = metrics.lines().filter(|line| line.starts_with(counter));
+    let sent = lines.filter(|line| line.contains("direction=\"out\""));
+    sent.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
 }
 
 /// A Redis that writes its file as installations do, once a second.

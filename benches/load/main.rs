@@ -123,6 +123,8 @@ async fn run_cluster(args: &Args) -> Result<Row> {
     let target = Arc::new(cluster.target.clone());
     let row = Row::new("couplet cluster", false, args.sessions());
     let row = measure(args, row, target, &cluster.watched()).await?;
+    let batch = cluster.mean_batch().await?;
+    println!("a message between nodes carried {batch:.1} frames on average");
     cluster.stop().await?;
     Ok(row)
 }

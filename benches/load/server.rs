@@ -232,6 +232,13 @@ async fn add_account(admin: SocketAddr, target: &Target, index: usize) -> Result
     Ok(())
 }
 
+/// What a node says for Prometheus.
+pub(crate) async fn metrics(admin: SocketAddr) -> Result<String> {
+    let (status, text) = request(admin, "GET", "/metrics", "").await?;
+    ensure!(status == 200, "metrics: {status} {text}");
+    Ok(text)
+}
+
 /// One HTTP request on a connection of its own: status and everything after the header.
 async fn request(
     address: SocketAddr,

@@ -102,6 +102,9 @@ pub enum Error {
     /// The store did not take it.
     #[error("{0}")]
     Store(String),
+    /// Its slot is being taken over or left, for seconds at most.
+    #[error("the account is moving to another node, try again")]
+    Moving,
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,

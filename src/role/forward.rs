@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use couplet_origin::admin::Listing;
+use couplet_origin::admin::{Error, Listing};
 use couplet_origin::cluster::{Answering, Operator, Report};
 use couplet_origin::store::Owner;
 use couplet_origin::{Admin, Origin};
@@ -134,17 +134,17 @@ impl Desk {
     }
 
     async fn try_carry_out(&self, asked: Asked) -> Result<Answered, Refusal> {
-        match asked {
+        let done = match asked {
             Asked::Add(jid, password) => match self.own(&jid).await? {
-                Some(jid) => self.admin.account_add(jid, password).await?,
+                Some(jid) => self.admin.account_add(jid, password).await,
                 None => return Ok(Answered::NotMine),
             },
             Asked::SetPassword(jid, password) => match self.own(&jid).await? {
-                Some(jid) => self.admin.account_set_password(jid, password).await?,
+                Some(jid) => self.admin.account_set_password(jid, password).await,
                 None => return Ok(Answered::NotMine),
             },
             Asked::Remove(jid) => match self.own(&jid).await? {
-                Some(jid) => self.admin.account_remove(jid).await?,
+                Some(jid) => self.admin.account_remove(jid).await,
                 None => return Ok(Answered::NotMine),
             },
             Asked::Sessions(ask) => return Ok(Answered::Sessions(self.sessions(&ask).await?)),
@@ -152,8 +152,13 @@ impl Desk {
                 let counted = self.admin.sessions(Listing::default()).await?;
                 return Ok(Answered::Count(counted.total as u64));
             }
+        };
+        match done {
+            Ok(()) => Ok(Answered::Done),
+            // Not yet, or not any more.
+            Err(Error::Moving) => Ok(Answered::NotMine),
+            Err(error) => Err(error.into()),
         }
-        Ok(Answered::Done)
     }
 
     /// The account, if its slot is this origin's.

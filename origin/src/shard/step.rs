@@ -274,10 +274,8 @@ impl Shard {
         if matches!(self.tenures.of(slot), Tenure::Active(_)) {
             return self.run(jid, Work::Admin(request), self.now);
         }
-        let text = "the account is moving to another node, try again";
-        let _ = request
-            .reply
-            .send(Err(crate::admin::Error::Store(text.to_owned())));
+        // Whoever asked may have given up.
+        let _ = request.reply.send(Err(crate::admin::Error::Moving));
     }
 
     /// Runs `work` on the account of `jid`, which is read first if it is not in memory.
