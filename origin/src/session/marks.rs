@@ -117,6 +117,16 @@ impl Marks {
         }
     }
 
+    /// What this did is not stored after all.
+    pub fn forget(&mut self, source: Source) {
+        let mut senders = self.0.iter_mut();
+        if let Some(sender) = senders.find(|known| known.session == source.session) {
+            let is_other =
+                |mark: &mut Mark| (mark.number, mark.part) != (source.number, source.part);
+            sender.seen.retain(is_other);
+        }
+    }
+
     /// What is stored has been read again: what was stored only in memory's opinion is forgotten.
     pub fn renew(&mut self, stored: Self) {
         for sender in &mut self.0 {
@@ -224,6 +234,9 @@ mod tests {
         let stored = Marks::decode(&marks.encode(12)).expect("readable");
         assert!(stored.has(source(1, 5, 1)) && stored.has(source(2, 1, 0)));
         assert!(!stored.has(source(1, 6, 0)));
+        let mut lost = marks.clone();
+        lost.forget(source(1, 5, 1));
+        assert!(!lost.has(source(1, 5, 1)) && lost.has(source(1, 6, 0)));
         let later = Marks::decode(&marks.encode(10 + KEPT_MS)).expect("readable");
         assert!(!later.has(source(1, 5, 1)) && later.has(source(2, 1, 0)));
     }

@@ -218,6 +218,10 @@ impl Shard {
             if failed {
                 self.undo(place, resident, cause.as_ref(), &mut outputs);
             }
+            if let Some(source) = cause.as_ref().and_then(Cause::routed_source) {
+                // Before the marks are stored with a session.
+                resident.account.marks.forget(source);
+            }
             let told =
                 cause.map(|cause| cause.failure(resident, self, Condition::ResourceConstraint));
             match debt.and_then(|debt| self.debts.close(debt)) {
