@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::args::Args;
 use crate::process::{self, Watched};
-use crate::server::{add_accounts, await_ready, end, free_addresses};
+use crate::server::{add_accounts, await_ready, end, free_addresses, metrics};
 use crate::wire::Target;
 
 /// How long Redis may take to answer.
