@@ -137,9 +137,9 @@ impl Members {
 // === impl Link ===
 
 impl Link {
-    /// Makes sure that the owner at the end of this way knows which sessions to expect, and of those
-    /// whose connection is gone: their clients may be about to resume. False when it has no room or
-    /// the way has changed again: the connections of the slot are told once it is done.
+    /// Makes sure that the owner at the end of this way knows which sessions to expect, and of
+    /// those whose connection is gone: their clients may be about to resume. False when it has no
+    /// room or the way has changed again: the connections of the slot are told once it is done.
     pub(crate) fn expect(&self, slot: Slot, route: Route) -> bool {
         let is_ready = self.announce(slot, route) && self.tell_departures_of(slot, route);
         if !is_ready {
