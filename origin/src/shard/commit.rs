@@ -39,6 +39,10 @@ pub(super) struct Held {
 pub(super) struct Commits {
     in_flight: Option<Group>,
     next: Group,
+    /// Debts of failed groups that wait until edges have what is not written again, by slot, and
+    /// the next name for some.
+    guarded: Vec<(u64, Slot, Vec<DebtId>)>,
+    last_guarded: u64,
 }
 
 #[derive(Debug, Default)]
@@ -116,8 +120,18 @@ impl Commits {
             || gathering.any(|batch| batch.slot == slot)
     }
 
+    /// Edges have what these debts wait for, as far as it is not written again.
+    pub(super) fn unguard(&mut self, name: u64) {
+        let known = self.guarded.iter().position(|(known, ..)| *known == name);
+        if let Some(place) = known {
+            let (.., debts) = self.guarded.swap_remove(place);
+            self.next.debts.extend(debts);
+        }
+    }
+
     /// A slot is another's: what gathers for it is not written.
     pub(super) fn forget(&mut self, slot: Slot) {
+        self.guarded.retain(|(_, known, _)| *known != slot);
         self.next.batches.retain(|batch| batch.slot != slot);
     }
 
@@ -182,9 +196,44 @@ impl Shard {
                 .debts
                 .into_iter()
                 .for_each(|debt| self.emit(Output::Pay(debt))),
-            false => self.commits.next.debts.extend(group.debts),
+            false => {
+                self.commits.next.debts.extend(group.debts);
+                failed.iter().for_each(|(slot, _)| self.guard(*slot));
+            }
         }
         self.leave_if_done();
+    }
+
+    /// What waits for a sleeping session is written again. One that has woken meanwhile is given it
+    /// by its edge: who waits for that waits until the edge has it.
+    fn guard(&mut self, slot: Slot) {
+        let debts = &mut self.debts;
+        let of_slot = |debt: &mut DebtId| debts.slot_of(*debt) == Some(slot);
+        let guarded: Vec<DebtId> = self.commits.next.debts.extract_if(.., of_slot).collect();
+        let mut keeps = Vec::new();
+        for place in self.residents.of_slot(slot) {
+            let sessions = self.residents.get_mut(place).into_iter();
+            for session in sessions.flat_map(|resident| &resident.account.sessions) {
+                if let At::Edge(edge, connection) = session.at
+                    && session.outbox.unacked().next().is_some()
+                {
+                    let state = record::encode(session, &self.shared.pipeline.keepers, 0);
+                    keeps.push((edge, ToEdge::Keep { connection, state }));
+                }
+            }
+        }
+        self.commits.last_guarded += 1;
+        let name = self.commits.last_guarded;
+        self.commits.guarded.push((name, slot, guarded));
+        let debt = self.debts.open(slot, Creditor::Guarded(name), None);
+        for (edge, body) in keeps {
+            // Behind all that it was given so far.
+            if let Some(frame) = self.frame(slot, body) {
+                self.owe(Some(debt));
+                self.outputs.push(Output::ToEdge(edge, frame, Some(debt)));
+            }
+        }
+        self.emit(Output::Pay(debt));
     }
 
     fn release(&mut self, place: Place, resident: &mut Resident, ticket: u64) {

@@ -29,6 +29,8 @@ pub(super) enum Creditor {
     Route(Receipt),
     /// A connection whose session has been taken up by another one of this slot.
     Former(Slot, (EdgeId, ConnectionId)),
+    /// Debts of a failed group, by name.
+    Guarded(u64),
     /// A session whose rows the store need not have any more.
     Kept(SessionId),
     /// A connection of a session of this slot that is gone: its edge need not tell a new owner.
@@ -106,6 +108,11 @@ impl Debts {
     /// Who routed again what has taken effect.
     pub(super) fn joined(&mut self) -> Option<Receipt> {
         self.joined.pop()
+    }
+
+    /// In which slot a debt was made; `None` when it is paid.
+    pub(super) fn slot_of(&mut self, debt: DebtId) -> Option<Slot> {
+        self.get(debt).map(|debt| debt.slot)
     }
 
     /// One thing more has to happen.

@@ -170,8 +170,8 @@ pub(super) enum Work {
     Resume(EdgeId, ConnectionId, Box<Resume>),
     /// Of this connection.
     Detach(SessionId, (EdgeId, ConnectionId), Detached),
-    /// Its edge is gone.
-    EdgeLost(SessionId),
+    /// The lane it was on is gone. It may be on another by the time this is seen to.
+    EdgeLost(SessionId, EdgeId),
     /// Its client has not come back in time, or has too much waiting for it.
     Expire(SessionId),
     /// What it has waiting could not be stored: tried again.
@@ -210,7 +210,7 @@ impl Work {
                 | Self::Enable { .. }
                 | Self::Attach(..)
                 | Self::Detach(..)
-                | Self::EdgeLost(_)
+                | Self::EdgeLost(..)
                 | Self::Expire(_)
                 | Self::Sleep(_)
                 | Self::Store(_)

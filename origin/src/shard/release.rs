@@ -122,6 +122,7 @@ impl Shard {
         match creditor {
             Creditor::Route(receipt) => self.emit(Output::Settle(receipt)),
             Creditor::Kept(session) => self.kept.push(session),
+            Creditor::Guarded(name) => self.commits.unguard(name),
             Creditor::Departure(slot, edge, connection) => {
                 let number = ToEdge::ALL;
                 let body = ToEdge::Taken { connection, number };

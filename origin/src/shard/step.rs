@@ -233,7 +233,7 @@ impl Shard {
         // In the order of ids, not of the table: the same events give the same outputs.
         lost.sort_unstable();
         for (session, place) in lost {
-            self.run_at(place, Work::EdgeLost(session), self.now);
+            self.run_at(place, Work::EdgeLost(session, edge), self.now);
         }
         // What the edge may not have is stored with its sessions, or goes elsewhere.
         for debt in unaccepted {

@@ -20,7 +20,7 @@ use crate::features::offline;
 use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ctx};
 use crate::route::{self, attach, bounce, iq, lifecycle, presence, resumption};
-use crate::session::At;
+use crate::session::{At, Session};
 use crate::store::{self, CREDENTIALS};
 
 /// Runs `work` on the account of `ctx`.
@@ -58,7 +58,12 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             super::login::resume(ctx, edge, connection, &request);
         }
         Work::Detach(session, from, reason) => detach(ctx, session, from, reason),
-        Work::EdgeLost(session) => resumption::lose(ctx, session),
+        Work::EdgeLost(session, edge) => {
+            let known = ctx.account.session(session).map(Session::whereabouts);
+            if matches!(known, Some(At::Edge(at, _)) if at == edge) {
+                resumption::lose(ctx, session);
+            }
+        }
         Work::Expire(session) => expire(ctx, session),
         Work::Sleep(session) => resumption::sleep(ctx, session),
         Work::Store(session) => resumption::store(ctx, session),
@@ -247,7 +252,7 @@ impl Cause {
             Work::Acked(..)
             | Work::Enable { .. }
             | Work::Attach(..)
-            | Work::EdgeLost(_)
+            | Work::EdgeLost(..)
             | Work::Expire(_)
             | Work::Kept(_)
             | Work::Sleep(_)
