@@ -210,6 +210,9 @@ impl Shard {
         let debts = &mut self.debts;
         let of_slot = |debt: &mut DebtId| debts.slot_of(*debt) == Some(slot);
         let guarded: Vec<DebtId> = self.commits.next.debts.extract_if(.., of_slot).collect();
+        if guarded.is_empty() {
+            return;
+        }
         let mut keeps = Vec::new();
         for place in self.residents.of_slot(slot) {
             let sessions = self.residents.get_mut(place).into_iter();
