@@ -159,7 +159,11 @@ impl World {
         self.has_faults = false;
         self.store.is_out = false;
         while self.origins.iter().any(|origin| !origin.is_running()) {
-            self.now += 1000;
+            for _ in 0..20 {
+                self.settle_once();
+                self.pass(50);
+                self.ticks();
+            }
             self.wake_or_restart();
         }
         while self.edges.iter().filter(|edge| edge.is_alive).count() == 0 {

@@ -207,6 +207,10 @@ impl World {
                 self.trace(format_args!("client {client} closes"));
                 self.clients[client].is_slow = false;
                 self.clients[client].close();
+                // It may be over before the client hears so.
+                if let Some(life) = self.lives[client] {
+                    self.ledger.end(life, self.now);
+                }
             }
             _ => {}
         }

@@ -42,6 +42,9 @@ pub(super) struct Attachment {
     /// What the owner was last told of `acked`, and when.
     reported: u64,
     reported_at: u64,
+    /// The last that is in the log of messages that waited: what the client has of those is
+    /// reported before anything else it says, so that whoever hears from it may rely on that.
+    logged: u64,
     /// How many unacknowledged stanzas the metrics know of.
     counted: u64,
     /// Filled only where an owner may be lost.
@@ -78,6 +81,7 @@ impl Attachment {
             managed_from: u64::MAX,
             reported: acked,
             reported_at: 0,
+            logged: 0,
             counted: 0,
             outbox: Outbox::default(),
             marks: None,
@@ -97,10 +101,13 @@ impl Attachment {
     }
 
     /// A stanza leaves the queue; it is kept where an owner may be lost.
-    pub(super) fn deliver(&mut self, entry: impl FnOnce() -> Unacked, keeps: bool) {
+    pub(super) fn deliver(&mut self, entry: Unacked, keeps: bool) {
         self.written += 1;
+        if entry.log.is_some() {
+            self.logged = self.written;
+        }
         if keeps {
-            self.outbox.push(entry());
+            self.outbox.push(entry);
         }
     }
 
@@ -137,7 +144,8 @@ impl Attachment {
             return Report::No;
         }
         let at = self.reported_at + TICK_MS;
-        if self.acked - self.reported < REPORT_STANZAS && now < at && self.leaving.is_none() {
+        let may_wait = self.logged <= self.reported && self.leaving.is_none();
+        if self.acked - self.reported < REPORT_STANZAS && now < at && may_wait {
             return Report::At(at);
         }
         self.reported = self.acked;
@@ -206,5 +214,42 @@ impl Attachment {
             let marks = self.marks.get_or_insert_default();
             marks.is_new(source)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use couplet_proto::link::id::LogId;
+    use couplet_proto::{Kind, Stanza, Type};
+
+    use super::*;
+
+    #[test]
+    fn what_waited_in_the_log_is_reported_at_once() {
+        let jid = Jid::parse("a@x/r").expect("valid");
+        let mut attachment = Attachment::new(SessionId(1), jid, 0);
+        let entry = |log| Unacked {
+            stanza: Arc::new(Stanza::new(Kind::Message, Type::Chat)),
+            source: None,
+            log,
+        };
+        attachment.deliver(entry(None), false);
+        attachment.flushed();
+        assert_eq!(attachment.report(TICK_MS), Report::Now(1));
+        attachment.deliver(entry(None), false);
+        attachment.flushed();
+        assert_eq!(attachment.report(TICK_MS), Report::At(2 * TICK_MS));
+        let log = LogId {
+            millis: 1,
+            count: 0,
+        };
+        attachment.deliver(entry(Some(log)), false);
+        attachment.flushed();
+        assert_eq!(attachment.report(TICK_MS), Report::Now(3));
+        attachment.deliver(entry(None), false);
+        attachment.flushed();
+        assert_eq!(attachment.report(TICK_MS), Report::At(2 * TICK_MS));
     }
 }

@@ -109,7 +109,7 @@ impl Connection {
     /// A stanza that is delivered when it cannot be written any more: a new owner must know it.
     pub(super) fn undelivered(&mut self, delivered: &Delivered) {
         if let Some(attachment) = &mut self.attachment {
-            attachment.deliver(|| delivered.into(), self.keeps);
+            attachment.deliver(delivered.into(), self.keeps);
         }
     }
 
@@ -126,7 +126,7 @@ impl Connection {
                 filler.write(&mut self.output);
             }
             let log = delivered.log;
-            let entry = || Unacked {
+            let entry = Unacked {
                 stanza: filler,
                 source: None,
                 log,
@@ -138,7 +138,7 @@ impl Connection {
         delivered.stanza.write(&mut self.output);
         let out = self.edge.metrics.stanzas_out(delivered.stanza.kind);
         out.increment(1);
-        let entry = || Unacked {
+        let entry = Unacked {
             stanza: delivered.stanza,
             source: delivered.source,
             log: delivered.log,

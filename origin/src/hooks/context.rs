@@ -54,6 +54,9 @@ pub enum Effect {
     Reached(SessionId, EdgeId, ConnectionId, u64),
     /// Stream management of a session of this account is on.
     Enabled(SessionId),
+    /// Whoever waits for this handler waits until the edge of a session has all that it was sent
+    /// so far.
+    Follow(SessionId),
     /// A session of this account goes on at an edge, which is told so; when it has that, the
     /// former connection is closed.
     Resumed(EdgeId, ToEdge, Option<(EdgeId, ConnectionId)>),

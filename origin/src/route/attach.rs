@@ -120,6 +120,6 @@ fn begin(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, mut session: Session,
         None => {}
     }
     if is_late {
-        presence::show_again(ctx, id);
+        presence::come_late(ctx, id);
     }
 }

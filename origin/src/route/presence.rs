@@ -86,6 +86,17 @@ pub fn show_again(ctx: &mut Ctx<'_>, id: SessionId) {
     }
 }
 
+/// A session was taken for gone and is there: it says so again, and asks again, because what it was
+/// sent meanwhile found nobody.
+pub fn come_late(ctx: &mut Ctx<'_>, id: SessionId) {
+    show_again(ctx, id);
+    let session = ctx.account.session(id);
+    let available = session.filter(|session| session.is_available());
+    if let Some(jid) = available.map(|session| session.jid.clone()) {
+        probe(ctx, &jid);
+    }
+}
+
 /// A session ends: everyone who saw it hears that it is unavailable.
 pub fn ended(ctx: &mut Ctx<'_>, id: SessionId) {
     let Some(session) = ctx.account.session(id) else {
@@ -283,10 +294,7 @@ fn greet(ctx: &mut Ctx<'_>, own: SessionId) {
         copy.to = Some(jid.clone());
         ctx.deliver(own, Arc::new(copy));
     }
-    for contact in roster::contacts(ctx.account, |state| state.sees()) {
-        let probe = Stanza::new(Kind::Presence, Type::Probe);
-        ctx.route(probe.from(jid.clone()).to(contact));
-    }
+    probe(ctx, &jid);
     for (contact, item) in roster::snapshot(ctx.account) {
         if let Some(request) = item.request.filter(|_| item.state.is_pending_in()) {
             let mut asked = Stanza::new(Kind::Presence, Type::Subscribe)
@@ -295,6 +303,14 @@ fn greet(ctx: &mut Ctx<'_>, own: SessionId) {
             asked.payload = roster::request_payload(&request);
             ctx.deliver(own, Arc::new(asked));
         }
+    }
+}
+
+/// §4.3.1: a session asks whom it may see.
+fn probe(ctx: &mut Ctx<'_>, from: &Jid) {
+    for contact in roster::contacts(ctx.account, |state| state.sees()) {
+        let probe = Stanza::new(Kind::Presence, Type::Probe);
+        ctx.route(probe.from(from.clone()).to(contact));
     }
 }
 

@@ -167,9 +167,16 @@ impl Outbox {
     /// The client has the first `count`.
     pub fn ack(&mut self, count: u64) -> Freed {
         let mut freed = Freed::default();
+        let restored = self.restored;
         while self.acked() < count
             && let Some(entry) = self.entries.pop_front()
         {
+            if self.acked() <= restored
+                && let Some(source) = entry.source
+            {
+                // It was known as one of those that wait.
+                self.remember(&[source]);
+            }
             self.bytes -= entry.bytes();
             freed.count += 1;
             freed.logged += u64::from(entry.log.is_some());
@@ -308,6 +315,26 @@ mod tests {
         assert_eq!((outbox.acked(), outbox.delivered()), (5, 7));
         assert_eq!(outbox.push(entry(None)), 8);
         assert!(outbox.is_over(2, usize::MAX) && outbox.is_over(9, 100));
+    }
+
+    #[test]
+    fn what_was_restored_is_known_after_its_client_has_it() {
+        let source = |number| Source {
+            session: couplet_proto::link::id::SessionId(1),
+            number,
+            part: 0,
+        };
+        let from = |number| Entry {
+            source: Some(source(number)),
+            ..entry(None)
+        };
+        let mut outbox = Outbox::restored(2, [from(1), from(2)]);
+        outbox.push(from(3));
+        outbox.ack(3);
+        assert!((1..4).all(|number| outbox.has(Some(source(number)))));
+        assert!(!outbox.has(Some(source(4))));
+        // The edge of the next connection is told those that it was not given there.
+        assert_eq!(outbox.former().collect::<Vec<_>>(), [source(1), source(2)]);
     }
 
     #[test]

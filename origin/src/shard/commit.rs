@@ -308,7 +308,7 @@ impl Shard {
             self.handle(place, resident, Work::Sleep(session), self.now);
         }
         match resident.is_loading {
-            true => self.refuse_waiting(resident),
+            true => self.refuse_waiting(place, resident),
             false => self.reload(resident),
         }
     }

@@ -111,6 +111,10 @@ impl Shard {
                 Output::Reached(session, edge, connection, after)
             }
             Effect::Enabled(session) => Output::Enabled(session),
+            Effect::Follow(session) => {
+                self.owe(debt);
+                Output::Follow(session, debt)
+            }
             Effect::Resumed(edge, body, former) => {
                 // Until then it is the former connection that a new owner would hear of.
                 let frame = self.frame(resident.slot, body)?;

@@ -27,7 +27,7 @@ impl Shard {
                 let gathering = Gathering::new(epoch, edges, self.now.mono);
                 self.tenures
                     .set(slot, Tenure::Gathering(Box::new(gathering)));
-                self.outputs.push(Output::Sleepers(slot));
+                self.list_sleepers(slot);
                 self.activate(slot);
                 // Before anything new is sent there from here.
                 self.rerouted(&[slot]);
@@ -120,6 +120,7 @@ impl Shard {
         self.debts.forget(slot);
         self.routes.forget(slot);
         self.commits.forget(slot);
+        self.listing.remove(&slot);
         let places: Vec<Place> = self.residents.of_slot(slot);
         if places.is_empty() {
             return;
@@ -163,6 +164,7 @@ impl Shard {
         }
         match owners {
             Ok(owners) => {
+                self.listing.remove(&slot);
                 for owner in owners {
                     self.run(&owner, Work::Wake, self.now);
                 }

@@ -51,6 +51,8 @@ pub enum Output {
     Reached(SessionId, EdgeId, ConnectionId, u64),
     /// Stream management of a session is on.
     Enabled(SessionId),
+    /// What is paid when the edge of a session, or the store, has all it was sent so far.
+    Follow(SessionId, Option<u64>),
     /// This session has ended, and that is stored.
     Ended(Box<Session>),
     /// One thing less has to happen.

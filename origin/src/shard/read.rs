@@ -8,6 +8,7 @@ use super::event::Work;
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
+use super::tenure::Tenure;
 use crate::auth::Credentials;
 use crate::session::marks::{MARKS, Marks};
 use crate::session::{AccountSlots, At, sleeping};
@@ -54,7 +55,7 @@ impl Shard {
             }
             Err(error) => {
                 tracing::error!(account = %jid, %error, "account cannot be read");
-                self.refuse_waiting(&mut resident);
+                self.refuse_waiting(place, &mut resident);
                 if resident.account.sessions.is_empty() && resident.waiting.is_empty() {
                     self.residents.put(place, resident);
                     return self.residents.remove(place);
@@ -67,10 +68,14 @@ impl Shard {
     }
 
     /// An account cannot be read for now: what cannot wait for that is refused.
-    pub(super) fn refuse_waiting(&mut self, resident: &mut Resident) {
+    pub(super) fn refuse_waiting(&mut self, place: Place, resident: &mut Resident) {
         // What a session sent after something that waits: refused, it would be told before that.
         let mut behind: Vec<SessionId> = Vec::new();
         for work in std::mem::take(&mut resident.waiting) {
+            if self.is_repeated(place, resident, &work) {
+                // It has been handled before the account became unreadable.
+                continue;
+            }
             let sender = work.sender();
             let is_behind = sender.is_some_and(|sender| behind.contains(&sender));
             if work.is_patient() && !is_behind {
@@ -133,6 +138,9 @@ impl Shard {
     pub(super) fn tick(&mut self) {
         let now = self.now;
         for slot in self.tenures.gathering().to_vec() {
+            if let Tenure::Gathering(gathering) = self.tenures.of_mut(slot) {
+                gathering.tick();
+            }
             self.activate(slot);
         }
         self.login.tick(now);

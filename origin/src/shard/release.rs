@@ -60,6 +60,7 @@ impl Shard {
                 self.keep_first(resident, edge, &frame.body);
                 self.outputs.push(Output::ToEdge(edge, frame, debt));
             }
+            Output::Follow(session, debt) => self.follow(resident, session, debt),
             Output::Enabled(session) => {
                 if let Some(known) = resident.account.session_mut(session) {
                     let delivered = known.outbox.delivered();
@@ -311,6 +312,23 @@ impl Shard {
         }
         self.changed.push(id);
         self.progressed.push(id);
+    }
+
+    /// Pays when the edge of a session has all that it was sent so far.
+    fn follow(&mut self, resident: &Resident, id: SessionId, debt: Option<DebtId>) {
+        let Some(session) = resident.account.session(id) else {
+            return self.pay(debt);
+        };
+        let At::Edge(edge, connection) = session.at else {
+            return self.commits.owe(debt);
+        };
+        // What it knows already: it stands behind the rest.
+        let number = session.progress.taken();
+        let body = ToEdge::Taken { connection, number };
+        match self.frame(resident.slot, body) {
+            Some(frame) => self.outputs.push(Output::ToEdge(edge, frame, debt)),
+            None => self.pay(debt),
+        }
     }
 
     fn pay(&mut self, debt: Option<DebtId>) {

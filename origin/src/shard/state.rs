@@ -7,8 +7,8 @@ use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::SessionId;
 use couplet_proto::slot::{Seed, Slot};
-use foldhash::fast::RandomState;
-use hashbrown::HashMap;
+use foldhash::fast::{FixedState, RandomState};
+use hashbrown::{HashMap, HashSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -43,6 +43,9 @@ pub struct Shard {
     pub(super) arriving: HashMap<SessionId, Place, RandomState>,
     pub(super) login: Login,
     pub(super) commits: Commits,
+    /// Slots whose sleeping sessions have not been listed: of their accounts nobody knows who has
+    /// some.
+    pub(super) listing: HashSet<Slot, FixedState>,
     /// Slots whose sleeping sessions could not be listed: tried again each second.
     pub(super) unlisted: Vec<Slot>,
     /// Accounts that had nothing to do, and when, oldest first: they may leave memory.
@@ -100,6 +103,7 @@ impl Shard {
             sessions: HashMap::default(),
             arriving: HashMap::default(),
             commits: Commits::default(),
+            listing: HashSet::default(),
             unlisted: Vec::new(),
             idle: VecDeque::new(),
             unread: Vec::new(),
@@ -165,11 +169,15 @@ impl Shard {
 
     /// Sees to the sessions that slept when the slots were last owned: they end in their time.
     pub fn wake_sleepers(&mut self) {
-        for slot in Slot::all().filter(|slot| slot.number() % self.shards == self.id) {
-            if self.tenures.of(slot).epoch().is_some() {
-                self.outputs.push(Output::Sleepers(slot));
-            }
+        for (slot, _) in self.owned() {
+            self.list_sleepers(slot);
         }
+    }
+
+    /// Asks which accounts of a slot have sessions that wait.
+    pub(super) fn list_sleepers(&mut self, slot: Slot) {
+        self.listing.insert(slot);
+        self.outputs.push(Output::Sleepers(slot));
     }
 
     /// The slot of an account or service.

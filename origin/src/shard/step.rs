@@ -255,7 +255,9 @@ impl Shard {
         let Some(to) = routed.stanza.to.clone() else {
             return self.emit(Output::Settle(routed.receipt));
         };
-        if self.residents.find(to.bare()).is_none() && concerns_sessions_only(&routed.stanza) {
+        let is_known_absent =
+            !self.listing.contains(&slot) && self.residents.find(to.bare()).is_none();
+        if is_known_absent && concerns_sessions_only(&routed.stanza) {
             // Nobody is there, and nothing would be kept: no need to read the account.
             return self.emit(Output::Settle(routed.receipt));
         }
@@ -372,7 +374,12 @@ impl Shard {
     }
 
     /// Whether a stanza has been here before: it was sent again because its sender could not know.
-    fn is_repeated(&mut self, place: Place, resident: &mut Resident, work: &Work) -> bool {
+    pub(super) fn is_repeated(
+        &mut self,
+        place: Place,
+        resident: &mut Resident,
+        work: &Work,
+    ) -> bool {
         match work {
             Work::Stanza {
                 session, number, ..

@@ -25,6 +25,10 @@ use super::event::Event;
 /// How long edges are waited for, in milliseconds.
 const PATIENCE_MS: u64 = 2000;
 
+/// And so many seconds that this process has lived through: one in which the whole machine stood
+/// still gave nobody the time to come.
+const PATIENCE_TICKS: u32 = 2;
+
 /// What this node is to a slot.
 #[derive(Debug, Default)]
 pub(super) enum Tenure {
@@ -54,6 +58,8 @@ pub(super) struct Gathering {
     pub(super) epoch: Epoch,
     /// When it waits no longer, in monotonic milliseconds.
     until: u64,
+    /// Seconds it has waited already.
+    ticks: u32,
     /// Lanes that have not said which sessions they hold.
     edges: Vec<EdgeId>,
     /// Sessions that some edge holds and has not brought.
@@ -102,6 +108,7 @@ impl Gathering {
         Self {
             epoch,
             until: now + PATIENCE_MS,
+            ticks: 0,
             edges,
             sessions: HashSet::default(),
             waiting: VecDeque::new(),
@@ -124,13 +131,19 @@ impl Gathering {
         self.edges.retain(|known| *known != edge);
     }
 
+    /// A second has passed.
+    pub(super) fn tick(&mut self) {
+        self.ticks = self.ticks.saturating_add(1);
+    }
+
     /// Waits until everyone is there.
     pub(super) fn push(&mut self, event: Event) {
         self.waiting.push_back(event);
     }
 
     fn is_over(&self, now: u64) -> bool {
-        now >= self.until || (self.edges.is_empty() && self.sessions.is_empty())
+        let is_patience_over = now >= self.until && self.ticks >= PATIENCE_TICKS;
+        is_patience_over || (self.edges.is_empty() && self.sessions.is_empty())
     }
 }
 

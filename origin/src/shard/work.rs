@@ -97,12 +97,15 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
 fn detach(ctx: &mut Ctx<'_>, session: SessionId, from: (EdgeId, ConnectionId), reason: Detached) {
     tracing::debug!(account = %ctx.account.jid, %session, ?reason, "session detached");
     let known = ctx.account.session(session);
-    if !known.is_some_and(|known| is_at(known.whereabouts(), from)) {
-        // Resumed by another connection meanwhile, or asleep already.
+    let Some(known) = known else {
         return;
+    };
+    if !is_at(known.whereabouts(), from) {
+        // Resumed by another connection meanwhile, or asleep already: until the other edge, or the
+        // store, has it, this one keeps it.
+        return ctx.effect(Effect::Follow(session));
     }
-    let managed = ctx.account.session(session);
-    let managed = managed.and_then(|known| known.managed.as_ref());
+    let managed = known.managed.as_ref();
     let is_resumable = managed.is_some_and(|managed| managed.resume_secs > 0);
     match reason == Detached::Lost && is_resumable {
         true => resumption::lose(ctx, session),
