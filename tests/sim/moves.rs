@@ -6,6 +6,7 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::EdgeId;
 use couplet_proto::slot::Slot;
+use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::mutations::Mutation;
 use crate::network::{Back, Down};
@@ -346,9 +347,10 @@ impl World {
     /// Slots that have been left go to whoever asked.
     fn look_at_moves(&mut self, origin: usize) {
         let mut leaving = std::mem::take(&mut self.origins[origin].leaving);
+        // One who drops it has left it too.
         let left = leaving
             .iter_mut()
-            .position(|(.., left)| left.try_recv().is_ok());
+            .position(|(.., left)| left.try_recv() != Err(TryRecvError::Empty));
         let left = left.map(|index| leaving.remove(index));
         self.origins[origin].leaving = leaving;
         let Some((slot, to, _)) = left else {

@@ -114,6 +114,10 @@ impl Shard {
         account.credentials = credentials.map(Box::new);
         account.slots = slots;
         account.marks.renew(marks.transpose()?.unwrap_or_default());
+        if self.epoch_of(resident.slot).is_none() {
+            // Read for a login that goes on here: the sessions are another owner's.
+            return Ok(());
+        }
         account.asleep = asleep.rows;
         // What is kept elsewhere by now is deleted, should that have failed.
         let stored = account.asleep.iter().map(|(session, _)| *session);

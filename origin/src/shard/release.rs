@@ -76,25 +76,30 @@ impl Shard {
 
     /// What an edge must keep of a session comes before the session: its owner may die in between.
     fn keep_first(&mut self, resident: &Resident, edge: EdgeId, body: &ToEdge) {
-        let (ToEdge::Bound {
-            connection,
-            session,
-            ..
-        }
-        | ToEdge::Resumed {
-            connection,
-            session,
-            ..
-        }) = body
-        else {
-            return;
+        let (known, connection) = match body {
+            ToEdge::Bound {
+                session,
+                connection,
+                ..
+            }
+            | ToEdge::Resumed {
+                session,
+                connection,
+                ..
+            } => (resident.account.session(*session), *connection),
+            ToEdge::Enabled { connection, .. } => {
+                let place = At::Edge(edge, *connection);
+                let mut sessions = resident.account.sessions.iter();
+                let known = sessions.find(|known| known.whereabouts() == place);
+                (known.map(|known| &**known), *connection)
+            }
+            _ => return,
         };
-        let known = resident.account.session(*session);
         let Some(known) = known.filter(|_| self.shared.is_clustered) else {
             return;
         };
         let keep = ToEdge::Keep {
-            connection: *connection,
+            connection,
             state: record::encode(known, &self.shared.pipeline.keepers, 0),
         };
         if let Some(frame) = self.frame(resident.slot, keep) {
