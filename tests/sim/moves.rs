@@ -79,11 +79,13 @@ impl World {
 
     /// What has taken effect does so for good.
     fn check_taken(&mut self, edge: usize, epoch: Epoch, frame: &Frame<ToEdge>) {
-        if let ToEdge::Taken { connection, number } = &frame.body {
+        if let ToEdge::Taken { connection, number } = &frame.body
+            && *number > 0
+        {
             let place = (edge, connection.0);
             let known = self.taken.insert(place, (epoch.0, *number));
             if known.is_some_and(|known| known.0 == epoch.0 && known.1 > *number) {
-                self.fail(format!("taken goes back from {known:?} to {number}"));
+                self.check(Err(format!("taken goes back from {known:?} to {number}")));
             }
         }
     }

@@ -411,10 +411,16 @@ impl Shard {
         ) -> ToEdge,
     ) {
         let shared = self.shared.clone();
+        let Some(slot) = self.resident_of(id).map(|resident| resident.slot) else {
+            return;
+        };
+        if self.tenures.of(slot).is_handed_on() {
+            // Its edge may die before it has brought the session to the next owner.
+            return;
+        }
         let Some(resident) = self.resident_of(id) else {
             return;
         };
-        let slot = resident.slot;
         let Some(session) = resident.account.session(id) else {
             return;
         };

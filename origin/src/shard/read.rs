@@ -72,11 +72,12 @@ impl Shard {
         // What a session sent after something that waits: refused, it would be told before that.
         let mut behind: Vec<SessionId> = Vec::new();
         for work in std::mem::take(&mut resident.waiting) {
-            if self.is_repeated(place, resident, &work) {
+            let sender = work.sender();
+            let is_brought = sender.is_some_and(|sender| resident.account.session(sender).is_none());
+            if !is_brought && self.is_repeated(place, resident, &work) {
                 // It has been handled before the account became unreadable.
                 continue;
             }
-            let sender = work.sender();
             let is_behind = sender.is_some_and(|sender| behind.contains(&sender));
             if work.is_patient() && !is_behind {
                 behind.extend(sender);

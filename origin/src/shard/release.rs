@@ -327,9 +327,11 @@ impl Shard {
         let At::Edge(edge, connection) = session.at else {
             return self.commits.owe(debt);
         };
-        // What it knows already: it stands behind the rest.
-        let number = session.progress.taken();
-        let body = ToEdge::Taken { connection, number };
+        // It says nothing new, and stands behind the rest.
+        let body = ToEdge::Taken {
+            connection,
+            number: 0,
+        };
         match self.frame(resident.slot, body) {
             Some(frame) => self.outputs.push(Output::ToEdge(edge, frame, debt)),
             None => self.pay(debt),

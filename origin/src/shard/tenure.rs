@@ -91,6 +91,12 @@ impl Tenure {
         }
     }
 
+    /// Whether its sessions have been stored for the next owner: what they are told after that he
+    /// does not know.
+    pub(super) fn is_handed_on(&self) -> bool {
+        matches!(self, Self::Leaving(_, leaving) if leaving.has_stored)
+    }
+
     /// At which epoch it takes stanzas, now or soon.
     pub(super) fn open_epoch(&self) -> Option<Epoch> {
         match self {
