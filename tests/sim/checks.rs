@@ -45,6 +45,8 @@ pub(crate) struct Ledger {
     pub(crate) lives: Vec<Life>,
     pub(crate) messages: Vec<Message>,
     orders: BTreeMap<(usize, usize), u64>,
+    /// Messages that came after what was sent later, and what is to be said of that.
+    late: Vec<(usize, String)>,
 }
 
 // === impl Ledger ===
@@ -92,9 +94,6 @@ impl Ledger {
         };
         let (from, order, at) = (message.life, message.order, message.at);
         message.was_had = true;
-        // One that was refused may go on all the same, when the owner that refused it is lost
-        // before the edge knows that it is done: after what was sent later.
-        let was_refused = message.was_refused;
         let to = message.to;
         let receiver = &self.lives[life];
         if receiver.user != to {
@@ -120,10 +119,9 @@ impl Ledger {
             let may_have_lived = known.ended.is_some_and(|ended| ended + GONE_MS > at);
             known.user == to && other != life && may_have_lived
         });
-        if order < last && !was_elsewhere && !was_refused {
-            return Err(format!(
-                "P3: message {name} ({order} of life {from}) after {last} at life {life}"
-            ));
+        if order < last && !was_elsewhere {
+            let what = format!("P3: message {name} ({order} of life {from}) after {last}");
+            self.late.push((name, format!("{what} at life {life}")));
         }
         let receiver = &mut self.lives[life];
         receiver.had.insert(name);
@@ -172,12 +170,29 @@ impl Ledger {
         lives.count() as u64
     }
 
-    /// Messages that are handled, and that nobody has had: they are lost. Who has left cannot be
-    /// told that the store was out of order.
+    /// A message that came late without having been refused. One that was may go on all the same,
+    /// when the owner that refused it is lost before the edge knows that it is done.
+    pub(crate) fn disordered(&self, was_out: bool) -> Option<&str> {
+        let mut late = self.late.iter();
+        let is_wrong = |name: usize| {
+            let known = &self.messages[name];
+            !known.was_refused && !self.may_be_refused(known, was_out)
+        };
+        let found = late.find(|(name, _)| is_wrong(*name));
+        found.map(|(_, what)| &**what)
+    }
+
+    /// Whether a message may have been refused and its sender has not heard so: who has left cannot
+    /// be told that the store was out of order.
+    fn may_be_refused(&self, message: &Message, was_out: bool) -> bool {
+        was_out && self.lives[message.life].ended.is_some()
+    }
+
+    /// Messages that are handled, and that nobody has had: they are lost.
     pub(crate) fn lost(&self, was_out: bool) -> Vec<usize> {
         let messages = self.messages.iter().enumerate();
         let is_lost = |known: &Message| {
-            let was_told = was_out && self.lives[known.life].ended.is_some();
+            let was_told = self.may_be_refused(known, was_out);
             known.is_handled && !known.was_had && !known.was_refused && !was_told
         };
         let lost = messages.filter(|(_, known)| is_lost(known));

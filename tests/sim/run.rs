@@ -235,6 +235,9 @@ impl World {
             let message = &self.ledger.messages[name];
             return self.fail(format!("P1: message {name} is lost: {message:?}"));
         }
+        if let Some(what) = self.ledger.disordered(self.store.was_out) {
+            return self.fail(what.to_owned());
+        }
         self.judge_requests();
         self.judge_presence();
         self.judge_origins();

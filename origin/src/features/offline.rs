@@ -16,6 +16,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use couplet_proto::link::frame::repeated;
 use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::xmpp::payload::Payload;
@@ -42,9 +43,17 @@ pub struct PerAccount {
     fresh: u64,
 }
 
-/// Whether a page has been asked for, to be given to this session, or given, and is not yet
-/// acknowledged: never for two of an account. A page that waits for a commit is in no outbox yet.
-pub type PerSession = bool;
+/// What a session is given of what waits.
+#[derive(Debug, Default)]
+pub struct PerSession {
+    /// Whether a page has been asked for, to be given to this session, or given, and is not yet
+    /// acknowledged: never for two of an account. A page that waits for a commit is in no outbox
+    /// yet.
+    is_asked: bool,
+    /// From where on it has had the messages that queued up for another session: it was given them
+    /// as they came.
+    had_from: Option<Box<LogId>>,
+}
 
 /// The messages, oldest first.
 const OFFLINE: Log = Log {
@@ -111,12 +120,15 @@ struct Record {
     is_live: bool,
     #[prost(message, optional, tag = "9")]
     source: Option<SourceRecord>,
+    /// The session it queued up for, if somebody was there.
+    #[prost(fixed64, tag = "10")]
+    receiver: u64,
 }
 
 // === impl Record ===
 
 impl Record {
-    fn of(stanza: &Stanza, is_live: bool, source: Option<Source>) -> Self {
+    fn of(stanza: &Stanza, receiver: Option<SessionId>, source: Option<Source>) -> Self {
         let text = |text: &str| text.to_owned();
         Self {
             type_: stanza.type_.attribute().map(text),
@@ -126,7 +138,8 @@ impl Record {
             lang: stanza.lang.as_deref().map(text),
             extra: stanza.extra.as_deref().map(text),
             payload: text(stanza.payload.xml()),
-            is_live,
+            is_live: receiver.is_some(),
+            receiver: receiver.map_or(0, |receiver| receiver.0),
             source: source.map(SourceRecord::from),
         }
     }
@@ -164,7 +177,11 @@ fn queue_up(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaErro
         // For another session that is there, none of the log is.
         return Ok(Flow::Continue);
     }
-    append(ctx, &message.stanza, true)?;
+    let id = append(ctx, &message.stanza, Some(receiver))?;
+    if named.is_none() {
+        // The others wait for nobody: RFC 6121 §8.5.2.1.1.
+        copy(ctx, receiver, id, message);
+    }
     if flushing.is_none() {
         // What waits could not be read when somebody came.
         ask(ctx, receiver, None);
@@ -186,7 +203,7 @@ pub(crate) fn put_back(
         return Ok(false);
     }
     let former = std::mem::replace(&mut ctx.source, source);
-    let appended = append(ctx, stanza, false);
+    let appended = append(ctx, stanza, None);
     ctx.source = former;
     appended?;
     try_again(ctx);
@@ -197,7 +214,7 @@ pub(crate) fn put_back(
 fn keep(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
     let stanza = &message.stanza;
     if hints::is_kept(stanza) {
-        append(ctx, stanza, false)?;
+        append(ctx, stanza, None)?;
         return Ok(Flow::Stop);
     }
     // What nobody would miss disappears; a text that must not be stored is refused.
@@ -207,7 +224,11 @@ fn keep(ctx: &mut Ctx<'_>, message: &mut Message) -> Result<Flow, StanzaError> {
     })
 }
 
-fn append(ctx: &mut Ctx<'_>, stanza: &Stanza, is_live: bool) -> Result<(), StanzaError> {
+fn append(
+    ctx: &mut Ctx<'_>,
+    stanza: &Stanza,
+    receiver: Option<SessionId>,
+) -> Result<LogId, StanzaError> {
     let most = u64::from(ctx.shared.config.limits.offline_messages);
     if ctx.account.slots.offline.stored >= most {
         metrics::offline("refused");
@@ -216,17 +237,37 @@ fn append(ctx: &mut Ctx<'_>, stanza: &Stanza, is_live: bool) -> Result<(), Stanz
     }
     // What a shard made may overtake it, and so has no place in the order of what shards make.
     let source = ctx.source.filter(|source| source.is_of_client());
-    let record = Record::of(stanza, is_live, source);
-    ctx.append(OFFLINE, codec::encode(RECORD, &record));
+    let record = Record::of(stanza, receiver, source);
+    let id = ctx.append(OFFLINE, codec::encode(RECORD, &record));
     ctx.account.slots.offline.stored += 1;
     ctx.account.slots.offline.fresh += 1;
     metrics::offline("stored");
-    Ok(())
+    Ok(id)
+}
+
+/// A message that queues up for one session goes to the others at once.
+fn copy(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, message: &Message) {
+    let others: Vec<SessionId> = willing(ctx).map(|(session, _)| session.id).collect();
+    for other in others.into_iter().filter(|other| *other != receiver) {
+        if let Some(session) = ctx.account.session_mut(other) {
+            session.slots.offline.had_from.get_or_insert(Box::new(id));
+        }
+        // That the log has it is the receiver's affair alone; should this one end, it is there.
+        let entry = Entry {
+            source: ctx.source,
+            twins: Some(Arc::new(true.into())),
+            ..Entry::plain(message.stanza.clone())
+        };
+        ctx.deliver_entry(other, entry, message.entered);
+    }
 }
 
 /// A session becomes able to take messages.
 fn changed(ctx: &mut Ctx<'_>, change: &PresenceChange) {
     let is_wanted = change.is_available && change.priority >= 0;
+    if !is_wanted && let Some(session) = ctx.session() {
+        session.slots.offline.had_from = None;
+    }
     if !is_wanted || ctx.account.slots.offline.stored == 0 || flushing(ctx).is_some() {
         return;
     }
@@ -239,7 +280,7 @@ fn changed(ctx: &mut Ctx<'_>, change: &PresenceChange) {
 fn closed(ctx: &mut Ctx<'_>) {
     let session = ctx.session();
     let was_flushing = session.is_some_and(|session| {
-        let was_asked = std::mem::take(&mut session.slots.offline);
+        let was_asked = std::mem::take(&mut session.slots.offline.is_asked);
         was_asked || session.outbox.logged() > 0
     });
     if was_flushing {
@@ -267,7 +308,7 @@ fn ask(ctx: &mut Ctx<'_>, session: SessionId, after: Option<LogId>) {
     let Some(known) = ctx.account.session_mut(session) else {
         return;
     };
-    known.slots.offline = true;
+    known.slots.offline.is_asked = true;
     ctx.account.slots.offline.fresh = 0;
     let caller = ctx.session_id();
     ctx.set_session(Some(session));
@@ -282,7 +323,7 @@ fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaErr
         return Ok(Reply::Later);
     };
     let receiver = session.id;
-    session.slots.offline = false;
+    session.slots.offline.is_asked = false;
     let Answer::Log(entries) = answer else {
         // The store does not answer.
         ctx.effect(Effect::Paced(receiver));
@@ -311,7 +352,7 @@ fn page(ctx: &mut Ctx<'_>, answer: Answer, _: &Asked) -> Result<Reply, StanzaErr
         Some(last) if given == 0 => acknowledged(ctx, last, count),
         Some(_) => {
             if let Some(session) = ctx.session() {
-                session.slots.offline = true;
+                session.slots.offline.is_asked = true;
             }
         }
     }
@@ -325,7 +366,7 @@ fn acknowledged(ctx: &mut Ctx<'_>, through: LogId, count: u64) {
         return;
     };
     let (receiver, has_page) = (session.id, session.outbox.logged() > 0);
-    session.slots.offline &= has_page;
+    session.slots.offline.is_asked &= has_page;
     let offline = &mut ctx.account.slots.offline;
     offline.stored = offline.stored.saturating_sub(count).max(offline.fresh);
     if !has_page {
@@ -361,33 +402,36 @@ fn deliver(ctx: &mut Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) -
     }
     metrics::offline("delivered");
     let stanza = Arc::new(stanza);
+    let is_had = is_had(ctx, receiver, id, record);
+    let session = ctx.account.session(receiver);
+    let stanza = match session.filter(|_| is_had) {
+        // It is to be acknowledged all the same.
+        Some(session) => Arc::new(repeated(&session.jid)),
+        None => stanza,
+    };
     let entry = Entry {
-        stanza: stanza.clone(),
-        source: record.source.map(Source::from),
+        stanza,
+        source: record.source.map(Source::from).filter(|_| !is_had),
         log: Some(id),
         twins: None,
     };
     ctx.deliver_entry(receiver, entry, 0);
-    if record.is_live && stanza.to.as_ref().is_some_and(Jid::is_bare) {
-        // RFC 6121 §8.5.2.1.1, as if it had not queued up. That the log still has it is the
-        // receiver's affair alone.
-        let sessions: Vec<SessionId> = willing(ctx).map(|(session, _)| session.id).collect();
-        for session in sessions.into_iter().filter(|other| *other != receiver) {
-            let copy = Entry {
-                source: record.source.map(Source::from),
-                twins: Some(Arc::new(true.into())),
-                ..Entry::plain(stanza.clone())
-            };
-            ctx.deliver_entry(session, copy, 0);
-        }
-    }
     true
+}
+
+/// Whether a session has had a message while it queued up for another one.
+fn is_had(ctx: &Ctx<'_>, receiver: SessionId, id: LogId, record: &Record) -> bool {
+    let session = ctx.account.session(receiver);
+    let had_from = session.and_then(|session| session.slots.offline.had_from.as_deref());
+    let is_for_all = record.is_live && record.receiver != receiver.0 && !record.to.contains('/');
+    is_for_all && had_from.is_some_and(|from| id >= *from)
 }
 
 /// The session that is being given what waits.
 fn flushing(ctx: &Ctx<'_>) -> Option<SessionId> {
     let mut sessions = ctx.account.sessions.iter();
-    let found = sessions.find(|session| session.slots.offline || session.outbox.logged() > 0);
+    let found =
+        sessions.find(|session| session.slots.offline.is_asked || session.outbox.logged() > 0);
     found.map(|session| session.id)
 }
 
@@ -419,72 +463,4 @@ fn load(_: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), Stri
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::shard::rig::Rig;
-
-    #[test]
-    fn what_is_kept_depends_on_type_content_and_hints() {
-        let mut rig = Rig::with(1, &["romeo@x", "juliet@x"], |config| {
-            config.limits.offline_messages = 5;
-        });
-        let mut romeo = rig.online("romeo@x/r");
-        let body = "<body>hi</body>";
-        let state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>";
-        let receipt = "<received xmlns='urn:xmpp:receipts' id='x'/>";
-        let hint = |name| format!("<{name} xmlns='urn:xmpp:hints'/>");
-        let cases = [
-            ("chat", body.to_owned(), "kept"),
-            ("normal", body.to_owned(), "kept"),
-            ("chat", receipt.to_owned(), "kept"),
-            ("chat", format!("{state}{}", hint("store")), "kept"),
-            ("chat", state.to_owned(), "dropped"),
-            ("chat", format!("<thread>t</thread>{state}"), "dropped"),
-            ("chat", format!("{body}{}", hint("no-store")), "refused"),
-            ("chat", format!("{receipt}{}", hint("no-store")), "dropped"),
-            ("headline", body.to_owned(), "dropped"),
-            ("groupchat", body.to_owned(), "refused"),
-            (
-                "chat",
-                format!("{body}{}", hint("no-permanent-store")),
-                "kept",
-            ),
-            // The sixth.
-            ("chat", body.to_owned(), "refused"),
-        ];
-        let mut kept = 0;
-        for (type_, content, outcome) in cases {
-            let message = format!("<message to='juliet@x' type='{type_}'>{content}</message>");
-            rig.send(&mut romeo, &message);
-            let refused = rig.received(&romeo).join("");
-            let waiting = rig
-                .account("juliet@x")
-                .map(|juliet| juliet.slots.offline.stored);
-            let waiting = waiting.expect("in memory");
-            let is_refused = refused.contains("<service-unavailable");
-            match outcome {
-                "kept" => assert!(waiting == kept + 1 && refused.is_empty(), "{message}"),
-                "dropped" => assert!(waiting == kept && refused.is_empty(), "{message}"),
-                _ => assert!(waiting == kept && is_refused, "{message}"),
-            }
-            kept = waiting;
-        }
-    }
-
-    #[test]
-    fn a_session_of_negative_priority_gets_nothing() {
-        let mut rig = Rig::new(1, &["romeo@x", "juliet@x"]);
-        let mut romeo = rig.online("romeo@x/r");
-        let mut juliet = rig.login("juliet@x/j");
-        rig.send(&mut juliet, "<presence><priority>-1</priority></presence>");
-        rig.received(&juliet);
-        let message = "<message id='m' to='juliet@x'><body>hi</body></message>";
-        rig.send(&mut romeo, message);
-        assert!(rig.received(&juliet).is_empty());
-        rig.send(&mut juliet, "<presence/>");
-        let received = rig.received(&juliet);
-        assert!(
-            received.iter().any(|stanza| stanza.contains("id='m'")),
-            "{received:?}"
-        );
-    }
-}
+mod tests;

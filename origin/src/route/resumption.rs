@@ -11,6 +11,7 @@
 
 use couplet_proto::link::frame::{Resume, ResumeError, ToEdge};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::xmpp::error::StreamCondition;
 use subtle::ConstantTimeEq;
 
 use crate::hooks::Ctx;
@@ -59,8 +60,15 @@ pub fn enable(ctx: &mut Ctx<'_>, id: SessionId, number: u64, resume_secs: Option
     ctx.effect(Effect::ToEdge(edge, enabled));
 }
 
-/// A client wants its session back, and has proved that it may (§5).
-pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request: &Resume) {
+/// A client wants its session back, and has proved that it may (§5). While an edge may still come
+/// with it, one that is not known is not refused: its client is to try again.
+pub fn resume(
+    ctx: &mut Ctx<'_>,
+    edge: EdgeId,
+    connection: ConnectionId,
+    request: &Resume,
+    may_come: bool,
+) {
     let refuse = |ctx: &mut Ctx<'_>, why, h| {
         metrics::resumption("refused");
         let refused = ToEdge::ResumeRefused { connection, why, h };
@@ -74,6 +82,14 @@ pub fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request
     });
     let Some(session) = found else {
         let h = ctx.account.epitaphs.get(&request.previous);
+        if may_come && h.is_none() {
+            let close = ToEdge::Close {
+                connection,
+                condition: StreamCondition::ResourceConstraint,
+                text: Some("the session may still be found, try again"),
+            };
+            return ctx.effect(Effect::ToEdge(edge, close));
+        }
         return refuse(ctx, ResumeError::NotFound, h);
     };
     let before = session.whereabouts();

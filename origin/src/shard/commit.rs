@@ -363,6 +363,11 @@ impl Shard {
     /// their sessions' stanzas have taken effect and what to keep, once for each session.
     pub fn flush(&mut self) {
         for session in std::mem::take(&mut self.kept) {
+            let slot = self.resident_of(session).map(|resident| resident.slot);
+            if slot.is_none_or(|slot| self.tenures.of(slot).is_handed_on()) {
+                // What is stored now is for the next owner.
+                continue;
+            }
             if let Some(place) = self.sessions.get(&session).copied() {
                 self.run_at(place, Work::Kept(session), self.now);
             }

@@ -167,7 +167,8 @@ pub(super) enum Work {
         resume_secs: Option<u32>,
     },
     Attach(EdgeId, Box<Attach>, Comes),
-    Resume(EdgeId, ConnectionId, Box<Resume>),
+    /// And whether the session may still be brought, should it not be known.
+    Resume(EdgeId, ConnectionId, Box<Resume>, bool),
     /// Of this connection.
     Detach(SessionId, (EdgeId, ConnectionId), Detached),
     /// The lane it was on is gone. It may be on another by the time this is seen to.

@@ -275,9 +275,15 @@ pub(super) fn bind(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, re
 }
 
 /// A client that has proved who it is wants a former session back (XEP-0198 §5).
-pub(super) fn resume(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, request: &Resume) {
+pub(super) fn resume(
+    ctx: &mut Ctx<'_>,
+    edge: EdgeId,
+    connection: ConnectionId,
+    request: &Resume,
+    may_come: bool,
+) {
     if is_proved(ctx, request.token) {
-        return resumption::resume(ctx, edge, connection, request);
+        return resumption::resume(ctx, edge, connection, request, may_come);
     }
     let refused = ToEdge::ResumeRefused {
         connection,

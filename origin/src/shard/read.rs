@@ -73,7 +73,8 @@ impl Shard {
         let mut behind: Vec<SessionId> = Vec::new();
         for work in std::mem::take(&mut resident.waiting) {
             let sender = work.sender();
-            let is_brought = sender.is_some_and(|sender| resident.account.session(sender).is_none());
+            let is_brought =
+                sender.is_some_and(|sender| resident.account.session(sender).is_none());
             if !is_brought && self.is_repeated(place, resident, &work) {
                 // It has been handled before the account became unreadable.
                 continue;

@@ -155,7 +155,7 @@ impl Shard {
     pub fn own(&mut self, epochs: &[Option<Epoch>]) {
         for slot in Slot::all().filter(|slot| slot.number() % self.shards == self.id) {
             if let Some(epoch) = epochs.get(slot.index()).copied().flatten() {
-                self.tenures.set(slot, Tenure::Active(epoch));
+                self.tenures.set(slot, Tenure::Active(epoch, 0));
             }
         }
     }

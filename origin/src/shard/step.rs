@@ -180,7 +180,10 @@ impl Shard {
             }
             ToOrigin::Resume(connection, request) => {
                 let jid = request.account.clone();
-                self.run(&jid, Work::Resume(edge, connection, request), now);
+                let slot = self.slot_of(&jid);
+                let may_come = self.tenures.of(slot).is_in_doubt(now.mono);
+                let resume = Work::Resume(edge, connection, request, may_come);
+                self.run(&jid, resume, now);
             }
         }
     }
@@ -243,7 +246,7 @@ impl Shard {
 
     pub(super) fn routed(&mut self, slot: Slot, routed: super::event::Routed) {
         match self.tenures.of_mut(slot) {
-            Tenure::Active(_) => {}
+            Tenure::Active(..) => {}
             Tenure::Gathering(gathering) => {
                 let epoch = gathering.epoch;
                 return gathering.push(Event::Routed(slot, epoch, routed));
@@ -273,7 +276,7 @@ impl Shard {
 
     fn admin(&mut self, jid: &Jid, request: Box<Request>) {
         let slot = self.slot_of(jid);
-        if matches!(self.tenures.of(slot), Tenure::Active(_)) {
+        if matches!(self.tenures.of(slot), Tenure::Active(..)) {
             return self.run(jid, Work::Admin(request), self.now);
         }
         // Whoever asked may have given up.

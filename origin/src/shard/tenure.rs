@@ -29,6 +29,10 @@ const PATIENCE_MS: u64 = 2000;
 /// still gave nobody the time to come.
 const PATIENCE_TICKS: u32 = 2;
 
+/// How long after that a session that is not known may still be brought, in milliseconds: edges
+/// whose links were lost dial again within this.
+const DOUBT_MS: u64 = 5000;
+
 /// What this node is to a slot.
 #[derive(Debug, Default)]
 pub(super) enum Tenure {
@@ -37,8 +41,9 @@ pub(super) enum Tenure {
     Absent,
     /// Its new owner, who waits for its sessions.
     Gathering(Box<Gathering>),
-    /// Its owner.
-    Active(Epoch),
+    /// Its owner, who has served it since this time, in monotonic milliseconds; 0 where nobody
+    /// served it before.
+    Active(Epoch, u64),
     /// Its owner, who finishes; then somebody is told.
     Leaving(Epoch, Leaving),
 }
@@ -87,7 +92,7 @@ impl Tenure {
         match self {
             Self::Absent => None,
             Self::Gathering(gathering) => Some(gathering.epoch),
-            Self::Active(epoch) | Self::Leaving(epoch, _) => Some(*epoch),
+            Self::Active(epoch, _) | Self::Leaving(epoch, _) => Some(*epoch),
         }
     }
 
@@ -97,11 +102,17 @@ impl Tenure {
         matches!(self, Self::Leaving(_, leaving) if leaving.has_stored)
     }
 
+    /// Whether an edge may still come with a session that this owner does not know: one that had no
+    /// way to it while it gathered.
+    pub(super) fn is_in_doubt(&self, now: u64) -> bool {
+        matches!(self, Self::Active(_, since) if *since > 0 && now < since + DOUBT_MS)
+    }
+
     /// At which epoch it takes stanzas, now or soon.
     pub(super) fn open_epoch(&self) -> Option<Epoch> {
         match self {
             Self::Absent | Self::Leaving(..) => None,
-            Self::Gathering(_) | Self::Active(_) => self.epoch(),
+            Self::Gathering(_) | Self::Active(..) => self.epoch(),
         }
     }
 }
@@ -187,7 +198,7 @@ impl Tenures {
         match tenure {
             Tenure::Gathering(_) => self.gathering.push(slot),
             Tenure::Leaving(..) => self.leaving.push(slot),
-            Tenure::Absent | Tenure::Active(_) => {}
+            Tenure::Absent | Tenure::Active(..) => {}
         }
         std::mem::replace(self.of_mut(slot), tenure)
     }
@@ -215,7 +226,7 @@ impl Tenures {
             tracing::warn!(%slot, ?edges, ?sessions, "not everyone has come: going on without");
         }
         let (epoch, waiting) = (gathering.epoch, std::mem::take(&mut gathering.waiting));
-        self.set(slot, Tenure::Active(epoch));
+        self.set(slot, Tenure::Active(epoch, now));
         Some(waiting)
     }
 

@@ -54,8 +54,8 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             resume_secs,
         } => resumption::enable(ctx, session, number, resume_secs),
         Work::Attach(edge, brought, comes) => attach::attach(ctx, edge, &brought, comes),
-        Work::Resume(edge, connection, request) => {
-            super::login::resume(ctx, edge, connection, &request);
+        Work::Resume(edge, connection, request, may_come) => {
+            super::login::resume(ctx, edge, connection, &request, may_come);
         }
         Work::Detach(session, from, reason) => detach(ctx, session, from, reason),
         Work::EdgeLost(session, edge) => {
@@ -241,7 +241,7 @@ impl Cause {
                 Self::Registration(*edge, *connection, request.request.clone())
             }
             Work::Bind(edge, connection, _) => Self::Binding(*edge, *connection),
-            Work::Resume(edge, connection, _) => Self::Resumption(*edge, *connection),
+            Work::Resume(edge, connection, ..) => Self::Resumption(*edge, *connection),
             Work::Answered(answered) => {
                 match (&answered.asked.request, answered.asked.connection) {
                     (Some(request), Some((edge, connection))) => {

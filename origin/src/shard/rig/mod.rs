@@ -127,6 +127,20 @@ impl Rig {
         accounts: &[&str],
         configure: impl FnOnce(&mut Config),
     ) -> Self {
+        Self::build(shards, accounts, configure, true)
+    }
+
+    /// One shard in the one process there is.
+    pub(crate) fn alone(accounts: &[&str]) -> Self {
+        Self::build(1, accounts, |_| {}, false)
+    }
+
+    fn build(
+        shards: u16,
+        accounts: &[&str],
+        configure: impl FnOnce(&mut Config),
+        is_clustered: bool,
+    ) -> Self {
         let mut config = Config {
             domains: vec!["x".to_owned()],
             scram_iterations: 4096,
@@ -140,7 +154,7 @@ impl Rig {
             pipeline: Pipeline::new(&features).expect("no clash"),
             throttle: Throttle::new(1000, 1000),
             started_unix: 1_000_000,
-            is_clustered: true,
+            is_clustered,
             tokens: Tokens::new([9; 32]),
             config,
         });
