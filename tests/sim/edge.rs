@@ -166,6 +166,13 @@ impl Ways {
         }
     }
 
+    /// Whether somebody says that he owns what has another owner by now.
+    pub(crate) fn is_stale(&self, owned: Owned) -> bool {
+        let inner = self.lock();
+        let known = inner.known.get(&owned.slot);
+        owned.is_owner && known.is_some_and(|(epoch, _)| owned.epoch < *epoch)
+    }
+
     /// Somebody says what he owns; true when that changes a way.
     pub(crate) fn learn(&self, lane: u64, owned: Owned) -> bool {
         let mut inner = self.lock();

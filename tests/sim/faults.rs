@@ -106,6 +106,7 @@ impl World {
                 !lane.is_cut
                     && lane.down.is_empty()
                     && lane.accepted.is_empty()
+                    && lane.refused.is_empty()
                     && self.edges[lane.edge].ways.waiting(lane.id) == 0
             })
             && self

@@ -22,6 +22,9 @@ impl World {
         let (id, edge) = (lane.id, lane.edge);
         match lane.down.pop_front() {
             Some(Down::Owned(owned)) => {
+                if self.edges[edge].ways.is_stale(owned) {
+                    lane.refused.push((owned.slot, owned.epoch));
+                }
                 if self.edges[edge].ways.learn(id, owned) {
                     self.edges[edge].edge.downlink().rerouted(&[owned.slot]);
                     self.edges[edge].must_follow = true;
@@ -29,10 +32,12 @@ impl World {
             }
             Some(Down::Frame(frame)) => {
                 let counts = self.plan.mutation == Some(Mutation::RefusedAccepted);
+                let of = (frame.slot, frame.epoch);
                 let was_refused = self.hand_over(edge, frame) && !counts;
                 let mut lanes = self.lanes.iter_mut();
                 if let Some(lane) = lanes.find(|lane| lane.id == id) {
                     lane.accepted.push_back(was_refused);
+                    lane.refused.extend(was_refused.then_some(of));
                 }
             }
             None => {}
@@ -115,6 +120,7 @@ impl World {
     pub(crate) fn deliver_accepted(&mut self, index: usize) {
         let lane = &mut self.lanes[index];
         let node = lane.origin;
+        let refused = std::mem::take(&mut lane.refused);
         let mut paid: Vec<(u16, u64)> = Vec::new();
         while let Some(was_refused) = lane.accepted.pop_front() {
             if let Some((shard, Some(debt))) = lane.owed.pop_front().filter(|_| !was_refused) {
@@ -122,6 +128,9 @@ impl World {
             }
         }
         if let Some(origin) = self.origin_of(node) {
+            for (slot, epoch) in refused {
+                origin.tenure(slot, Change::Superseded(epoch));
+            }
             for (shard, debt) in paid {
                 origin.inner(usize::from(shard), Event::Accepted(vec![debt]));
             }
@@ -247,6 +256,7 @@ impl World {
             if looks {
                 let owner = self.store.owner(*slot);
                 self.origins[origin].view.insert(*slot, owner);
+                self.origins[origin].see(*slot, owner.map(|(epoch, _)| epoch));
             }
         }
         for (index, slot) in slots.iter().enumerate() {
@@ -287,7 +297,9 @@ impl World {
         expected: Option<(Epoch, (usize, u32))>,
     ) {
         let node = self.origins[origin].node;
-        if let Some(epoch) = self.store.take(slot, expected, node) {
+        let seen = self.origins[origin].see(slot, expected.map(|(epoch, _)| epoch));
+        if let Some(epoch) = self.store.take(slot, expected, node, seen) {
+            self.origins[origin].see(slot, Some(epoch));
             self.trace(format_args!("{node:?} takes {slot} at {epoch}"));
             let job = Job::Claimed(slot, epoch);
             self.origins[origin].claiming.push(slot);

@@ -37,6 +37,8 @@ pub(crate) struct Lane {
     pub(crate) down: VecDeque<Down>,
     /// What of it has been accepted, by number, and is on its way up: whether it was refused.
     pub(crate) accepted: VecDeque<bool>,
+    /// Epochs at which something was refused, likewise; told first.
+    pub(crate) refused: Vec<(Slot, Epoch)>,
     /// What the origin has sent and has not heard of: the shard, and its debt.
     pub(crate) owed: VecDeque<(u16, Option<u64>)>,
     pub(crate) is_cut: bool,
@@ -66,6 +68,7 @@ impl Lane {
         self.is_cut = true;
         self.down.clear();
         self.accepted.clear();
+        self.refused.clear();
     }
 }
 

@@ -65,6 +65,8 @@ pub(crate) struct Origin {
     pub(crate) next_peer: u32,
     /// The owners as it last read them.
     pub(crate) view: BTreeMap<Slot, Option<(Epoch, Node)>>,
+    /// The highest epoch that it has seen of each slot.
+    pub(crate) seen: BTreeMap<Slot, Epoch>,
     /// Slots it has been asked to leave, for whom.
     pub(crate) leaving: Vec<(Slot, Node, tokio::sync::oneshot::Receiver<()>)>,
     /// What it claims has not been answered.
@@ -130,6 +132,7 @@ impl Origin {
             next_edge: 0,
             next_peer: 0,
             view: BTreeMap::new(),
+            seen: BTreeMap::new(),
             leaving: Vec::new(),
             claiming: Vec::new(),
         }
@@ -153,6 +156,13 @@ impl Origin {
             Way::Here(epoch) => Some(epoch),
             Way::Peer(..) | Way::Nowhere(_) => None,
         }
+    }
+
+    /// Notes an epoch of a slot; the highest it has seen.
+    pub(crate) fn see(&mut self, slot: Slot, epoch: Option<Epoch>) -> Epoch {
+        let seen = self.seen.entry(slot).or_default();
+        *seen = epoch.unwrap_or_default().max(*seen);
+        *seen
     }
 
     /// Notes where a slot's owner is; true when that is new. Shards hear of it.

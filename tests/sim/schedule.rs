@@ -75,7 +75,7 @@ impl World {
             if !lane.down.is_empty() {
                 choices.push((8, Action::Down(index)));
             }
-            if !lane.accepted.is_empty() {
+            if !lane.accepted.is_empty() || !lane.refused.is_empty() {
                 choices.push((4, Action::Accepted(index)));
             }
         }

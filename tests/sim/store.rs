@@ -90,12 +90,14 @@ impl Store {
         slot: Slot,
         expected: Option<(Epoch, Node)>,
         node: Node,
+        seen: Epoch,
     ) -> Option<Epoch> {
         let known = self.owner(slot);
         if known != expected {
             return None;
         }
-        let epoch = known.map_or(Epoch(1), |(epoch, _)| epoch.next());
+        // Above every epoch that was ever told, even if the store has lost the last ones.
+        let epoch = known.map_or(seen, |(epoch, _)| epoch.max(seen)).next();
         self.apply(Change::Own(slot, epoch, node));
         Some(epoch)
     }

@@ -212,6 +212,7 @@ impl World {
             edge_id,
             down: Default::default(),
             accepted: Default::default(),
+            refused: Vec::new(),
             owed: Default::default(),
             is_cut: false,
             edge_knows: false,

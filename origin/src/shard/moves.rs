@@ -53,6 +53,8 @@ impl Shard {
                     .is_some_and(|own| own <= epoch)
                 {
                     self.lose(slot);
+                    // Whoever keeps the map may not have heard of the other.
+                    self.outputs.push(Output::Fenced(slot));
                 }
             }
         }

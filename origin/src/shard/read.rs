@@ -11,7 +11,7 @@ use super::state::Shard;
 use super::tenure::Tenure;
 use crate::auth::Credentials;
 use crate::session::marks::{MARKS, Marks};
-use crate::session::{AccountSlots, At, sleeping};
+use crate::session::{AccountSlots, At, Session, sleeping};
 use crate::store::{self, CREDENTIALS, SLEEPING, Snapshot};
 
 impl Shard {
@@ -125,18 +125,25 @@ impl Shard {
         let stored = account.asleep.iter().map(|(session, _)| *session);
         self.changed
             .extend(stored.filter(|session| self.sessions.contains_key(session)));
-        for session in asleep.sessions {
-            let (id, at) = (session.id, session.at);
-            // What is in memory is newer.
-            if account.session(id).is_some() || account.session_of(&session.jid).is_some() {
+        // Newest first: an older session of the same address, whose end could not be stored, ends.
+        let before = account.sessions.len();
+        for mut session in asleep.sessions.into_iter().rev() {
+            let id = session.id;
+            if account.session(id).is_some() {
+                // What is in memory is newer.
                 continue;
+            }
+            if account.session_of(&session.jid).is_some() {
+                session.at = At::Nowhere(0);
+            }
+            if let At::Nowhere(until) = session.at {
+                self.asleep.insert((until, id));
             }
             account.sessions.push(Box::new(session));
             self.sessions.insert(id, place);
-            if let At::Nowhere(until) = at {
-                self.asleep.insert((until, id));
-            }
         }
+        let is_over = |session: &Session| session.at == At::Nowhere(0);
+        account.sessions[before..].sort_by_key(|known| (is_over(known), known.bound, known.id));
         Ok(())
     }
 

@@ -122,8 +122,11 @@ impl Caller {
     /// Hands on what a message brings.
     fn take(&self, lane: &Arc<Lane>, number: u16, message: v1::OriginBatch) {
         let announced = message.owned.iter().flat_map(owned::decode);
-        let changed = self.owners.learn(lane, number, announced);
+        let (changed, stale) = self.owners.learn(lane, number, announced);
         self.tell(&changed);
+        if !stale.is_empty() {
+            lane.accept(0, stale);
+        }
         let count = message.frames.len();
         if count == 0 {
             return;

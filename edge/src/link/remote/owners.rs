@@ -93,18 +93,23 @@ impl Owners {
     }
 
     /// The origin at the end of lane `number` says what it owns. Returns the slots that go
-    /// another way now.
+    /// another way now, and those it owns no longer without knowing, or that a store which has lost
+    /// its last writes gave it at an epoch that was given before.
     pub(super) fn learn(
         &self,
         lane: &Arc<Lane>,
         number: u16,
         announced: impl Iterator<Item = Owned>,
-    ) -> Vec<Slot> {
+    ) -> (Vec<Slot>, Vec<(Slot, Epoch)>) {
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = Vec::new();
+        let (mut changed, mut stale) = (Vec::new(), Vec::new());
         for owned in announced {
             let slot = owned.slot;
-            if slot.number() % self.lanes != number || owned.epoch < newest[slot.index()] {
+            if slot.number() % self.lanes != number {
+                continue;
+            }
+            if owned.epoch < newest[slot.index()] {
+                stale.extend(owned.is_owner.then_some((slot, owned.epoch)));
                 continue;
             }
             newest[slot.index()] = owned.epoch;
@@ -134,7 +139,7 @@ impl Owners {
         }
         drop(newest);
         self.found.notify_waiters();
-        changed
+        (changed, stale)
     }
 
     /// A lane has ended. Returns the slots that have no way now.
@@ -205,17 +210,18 @@ mod tests {
         let owners = Owners::new(1);
         let (first, second) = (lane(1), lane(2));
         let seven = [slot(7)];
-        assert_eq!(owners.learn(&first, 0, owned(7, 3, true)), seven);
-        assert_eq!(owners.learn(&first, 0, owned(7, 3, true)), []);
+        assert_eq!(owners.learn(&first, 0, owned(7, 3, true)).0, seven);
+        assert_eq!(owners.learn(&first, 0, owned(7, 3, true)).0, []);
         assert_eq!(owners.route(slot(7)), route(3, 1));
-        assert_eq!(owners.learn(&second, 0, owned(7, 4, true)), seven);
+        assert_eq!(owners.learn(&second, 0, owned(7, 4, true)).0, seven);
         // The former owner may say late that it is none.
-        assert_eq!(owners.learn(&first, 0, owned(7, 3, false)), []);
+        assert_eq!(owners.learn(&first, 0, owned(7, 3, false)).0, []);
         assert_eq!(owners.route(slot(7)), route(4, 2));
-        assert_eq!(owners.learn(&second, 0, owned(7, 4, false)), seven);
+        assert_eq!(owners.learn(&second, 0, owned(7, 4, false)).0, seven);
         assert_eq!(owners.route(slot(7)), None);
-        // And late that it was one.
-        assert_eq!(owners.learn(&first, 0, owned(7, 3, true)), []);
+        // And late that it was one: it is told that it is none.
+        let (changed, stale) = owners.learn(&first, 0, owned(7, 3, true));
+        assert_eq!((changed, stale), (vec![], vec![(slot(7), Epoch(3))]));
         assert_eq!(owners.route(slot(7)), None);
     }
 
@@ -228,7 +234,7 @@ mod tests {
         owners.learn(&first, 0, owned(9, 3, true));
         assert_eq!(owners.forget(&first), [slot(7), slot(9)]);
         assert!(owners.lane(1).is_none());
-        assert_eq!(owners.learn(&again, 0, owned(7, 3, true)), [slot(7)]);
+        assert_eq!(owners.learn(&again, 0, owned(7, 3, true)).0, [slot(7)]);
         assert_eq!(owners.route(slot(7)), route(3, 2));
         assert_eq!(owners.forget(&first), []);
     }
@@ -237,7 +243,7 @@ mod tests {
     fn a_lane_leads_to_its_own_slots_only() {
         let owners = Owners::new(4);
         let lane = lane(1);
-        assert_eq!(owners.learn(&lane, 3, owned(6, 1, true)), []);
-        assert_eq!(owners.learn(&lane, 3, owned(7, 1, true)), [slot(7)]);
+        assert_eq!(owners.learn(&lane, 3, owned(6, 1, true)).0, []);
+        assert_eq!(owners.learn(&lane, 3, owned(7, 1, true)).0, [slot(7)]);
     }
 }
