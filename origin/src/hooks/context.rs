@@ -78,6 +78,8 @@ pub enum Effect {
     /// A session of this account changes its presence too fast, or cannot be given what waits: it
     /// is looked at a second from now.
     Paced(SessionId),
+    /// Something that was waited for has been done.
+    Pay(u64),
     /// An operator's request has taken effect.
     Reply(crate::admin::Answering),
 }

@@ -217,10 +217,11 @@ pub fn acked_up_to(ctx: &mut Ctx<'_>, id: SessionId, count: u64) {
     ctx.set_session(caller);
 }
 
-/// The edge of a session keeps what a new owner would need.
-pub fn kept(ctx: &mut Ctx<'_>, id: SessionId) {
+/// The edge of a connection keeps what a new owner of its session would need.
+pub fn kept(ctx: &mut Ctx<'_>, id: SessionId, (edge, connection): (EdgeId, ConnectionId)) {
     let session = ctx.account.session(id);
-    if session.is_some_and(|session| !session.is_away()) {
+    // One that has another connection by now may be on its way to that edge.
+    if session.is_some_and(|session| session.at == At::Edge(edge, connection)) {
         wake(ctx, id);
     }
 }

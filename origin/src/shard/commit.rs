@@ -120,6 +120,14 @@ impl Commits {
             || gathering.any(|batch| batch.slot == slot)
     }
 
+    /// These debts of a slot wait, under a name, for something that comes before the commit which
+    /// pays them.
+    pub(super) fn guard(&mut self, slot: Slot, debts: Vec<DebtId>) -> u64 {
+        self.last_guarded += 1;
+        self.guarded.push((self.last_guarded, slot, debts));
+        self.last_guarded
+    }
+
     /// Edges have what these debts wait for, as far as it is not written again.
     pub(super) fn unguard(&mut self, name: u64) {
         let known = self.guarded.iter().position(|(known, ..)| *known == name);
@@ -225,9 +233,7 @@ impl Shard {
                 }
             }
         }
-        self.commits.last_guarded += 1;
-        let name = self.commits.last_guarded;
-        self.commits.guarded.push((name, slot, guarded));
+        let name = self.commits.guard(slot, guarded);
         let debt = self.debts.open(slot, Creditor::Guarded(name), None);
         for (edge, body) in keeps {
             // Behind all that it was given so far.
@@ -362,14 +368,14 @@ impl Shard {
     /// Ends a round: starts a commit if there is something to write, and tells edges how far
     /// their sessions' stanzas have taken effect and what to keep, once for each session.
     pub fn flush(&mut self) {
-        for session in std::mem::take(&mut self.kept) {
+        for (session, by) in std::mem::take(&mut self.kept) {
             let slot = self.resident_of(session).map(|resident| resident.slot);
             if slot.is_none_or(|slot| self.tenures.of(slot).is_handed_on()) {
                 // What is stored now is for the next owner.
                 continue;
             }
             if let Some(place) = self.sessions.get(&session).copied() {
-                self.run_at(place, Work::Kept(session), self.now);
+                self.run_at(place, Work::Kept(session, by), self.now);
             }
         }
         for debt in self.commits.idle_debts() {
@@ -436,7 +442,8 @@ impl Shard {
         let mut rows = resident.account.asleep.iter();
         let is_stored = is_kept && rows.any(|(known, _)| *known == id);
         if let Some(frame) = self.frame(slot, body) {
-            let debt = is_stored.then(|| self.debts.open(slot, Creditor::Kept(id), None));
+            let creditor = Creditor::Kept(id, (edge, connection));
+            let debt = is_stored.then(|| self.debts.open(slot, creditor, None));
             self.outputs.push(Output::ToEdge(edge, frame, debt));
         }
     }

@@ -111,6 +111,7 @@ impl Shard {
                 Output::Reached(session, edge, connection, after)
             }
             Effect::Enabled(session) => Output::Enabled(session),
+            Effect::Pay(done) => Output::Pay(done),
             Effect::Follow(session) => {
                 self.owe(debt);
                 Output::Follow(session, debt)

@@ -31,8 +31,9 @@ pub(super) enum Creditor {
     Former(Slot, (EdgeId, ConnectionId)),
     /// Debts of a failed group, by name.
     Guarded(u64),
-    /// A session whose rows the store need not have any more.
-    Kept(SessionId),
+    /// A session whose rows the store need not have any more, while it has this connection: its
+    /// edge keeps it.
+    Kept(SessionId, (EdgeId, ConnectionId)),
     /// A connection of a session of this slot that is gone: its edge need not tell a new owner.
     Departure(Slot, EdgeId, ConnectionId),
 }

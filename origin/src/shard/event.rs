@@ -180,7 +180,9 @@ pub(super) enum Work {
     /// The slot is left: it is stored, wherever its connection is.
     Store(SessionId),
     /// Its edge has what a new owner would need: the store need not have it any more.
-    Kept(SessionId),
+    Kept(SessionId, (EdgeId, ConnectionId)),
+    /// What came before it has been done: somebody waits for that.
+    Pay(u64),
     /// Nothing but that the account is read: it has sessions that wait.
     Wake,
     /// A second has passed since its presence changed too fast, or what waits could not be read.
@@ -215,7 +217,8 @@ impl Work {
                 | Self::Expire(_)
                 | Self::Sleep(_)
                 | Self::Store(_)
-                | Self::Kept(_)
+                | Self::Kept(..)
+                | Self::Pay(_)
                 | Self::Wake
                 | Self::CatchUp(_)
                 | Self::Astray(..)

@@ -42,6 +42,8 @@ pub mod step;
 
 mod moves;
 
+mod gone;
+
 mod read;
 
 mod work;

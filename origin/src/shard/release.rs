@@ -127,7 +127,7 @@ impl Shard {
     pub(super) fn tell(&mut self, creditor: Creditor) {
         match creditor {
             Creditor::Route(receipt) => self.emit(Output::Settle(receipt)),
-            Creditor::Kept(session) => self.kept.push(session),
+            Creditor::Kept(session, by) => self.kept.push((session, by)),
             Creditor::Guarded(name) => self.commits.unguard(name),
             Creditor::Departure(slot, edge, connection) => {
                 let number = ToEdge::ALL;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use couplet_proto::slot::{Seed, Slot};
 use foldhash::fast::{FixedState, RandomState};
 use hashbrown::{HashMap, HashSet};
@@ -73,7 +73,7 @@ pub struct Shard {
     /// Sessions of which their edges have to keep something new.
     pub(super) changed: Vec<SessionId>,
     /// Sessions that their edges keep: the store need not.
-    pub(super) kept: Vec<SessionId>,
+    pub(super) kept: Vec<(SessionId, (EdgeId, ConnectionId))>,
     /// What the handler that runs has pushed; empty between handlers.
     pub(super) effects: Vec<Effect>,
     /// What has been released and not yet been carried out.

@@ -21,7 +21,7 @@ use crate::clock::Now;
 use crate::hooks::Ctx;
 use crate::metrics;
 use crate::route::attach::Comes;
-use crate::session::{Account, At, Session};
+use crate::session::Account;
 
 /// How many events may wait for one account to be read; more are refused with
 /// `resource-constraint`. Those of its own sessions, which their credit bounds, are not: one
@@ -210,37 +210,6 @@ impl Shard {
     fn run_for_waiting(&mut self, session: SessionId, work: Work) {
         if let Some(place) = self.arriving.get(&session).copied() {
             self.run_at(place, work, self.now);
-        }
-    }
-
-    /// Every session of a lane that is gone has lost its connection.
-    fn edge_gone(&mut self, edge: EdgeId, unaccepted: Vec<u64>) {
-        self.login.edge_gone(edge);
-        for slot in self.tenures.gathering().to_vec() {
-            if let Tenure::Gathering(gathering) = self.tenures.of_mut(slot) {
-                gathering.edge_gone(edge);
-            }
-            self.activate(slot);
-        }
-        let mut lost: Vec<(SessionId, Place)> = Vec::new();
-        for (session, place) in &self.sessions {
-            let account = self
-                .residents
-                .get_mut(*place)
-                .map(|resident| &resident.account);
-            let known = account.and_then(|account| account.session(*session));
-            if known.is_some_and(|known| is_held_by(known, edge)) {
-                lost.push((*session, *place));
-            }
-        }
-        // In the order of ids, not of the table: the same events give the same outputs.
-        lost.sort_unstable();
-        for (session, place) in lost {
-            self.run_at(place, Work::EdgeLost(session, edge), self.now);
-        }
-        // What the edge may not have is stored with its sessions, or goes elsewhere.
-        for debt in unaccepted {
-            self.commits.owe(Some(debt));
         }
     }
 
@@ -485,9 +454,4 @@ impl Shard {
             false => self.idle.push_front((0, place)),
         }
     }
-}
-
-/// Whether a session has its connection on this lane, or is about to.
-fn is_held_by(session: &Session, edge: EdgeId) -> bool {
-    matches!(session.whereabouts(), At::Edge(at, _) if at == edge)
 }

@@ -67,7 +67,8 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Expire(session) => expire(ctx, session),
         Work::Sleep(session) => resumption::sleep(ctx, session),
         Work::Store(session) => resumption::store(ctx, session),
-        Work::Kept(session) => resumption::kept(ctx, session),
+        Work::Kept(session, by) => resumption::kept(ctx, session, by),
+        Work::Pay(debt) => ctx.effect(Effect::Pay(debt)),
         Work::Wake => {}
         Work::CatchUp(session) => {
             presence::catch_up(ctx, session);
@@ -257,9 +258,10 @@ impl Cause {
             | Work::Attach(..)
             | Work::EdgeLost(..)
             | Work::Expire(_)
-            | Work::Kept(_)
+            | Work::Kept(..)
             | Work::Sleep(_)
             | Work::Store(_)
+            | Work::Pay(_)
             | Work::Wake
             | Work::CatchUp(_)
             | Work::Abort(..)
