@@ -88,7 +88,7 @@ fn merge(known: &mut Session, brought: Option<Session>, attach: &Attach) {
         known.managed = brought.managed;
         known.slots = brought.slots;
     }
-    match known.outbox.restored_to() < attach.received {
+    match known.outbox.given() < attach.received {
         true => {
             let entries = attach.unacked.iter().cloned().map(Entry::from);
             known.outbox.rebase(attach.received, entries, &attach.seen);

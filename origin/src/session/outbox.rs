@@ -36,6 +36,9 @@ pub struct Outbox {
     logged: u64,
     /// Up to this number they were delivered by a former owner: some may be sent here again.
     restored: u64,
+    /// Up to this number some edge was given them. What came since while the session had no
+    /// connection has its number only from this owner, or from the store.
+    given: u64,
     /// What was delivered of late by former owners, and to former connections.
     former: Vec<Source>,
     /// What was delivered to the present one: its edge knows that too.
@@ -113,6 +116,7 @@ impl Outbox {
         Self {
             delivered,
             restored: delivered,
+            given: delivered,
             former: Vec::new(),
             recent: VecDeque::new(),
             entries,
@@ -121,20 +125,25 @@ impl Outbox {
         }
     }
 
-    /// Up to which number stanzas were delivered by former owners.
-    pub fn restored_to(&self) -> u64 {
-        self.restored
+    /// Up to which number some edge was given them.
+    pub fn given(&self) -> u64 {
+        self.given
     }
 
-    /// Former owners have delivered more than was known: `entries` are the last of that, and `seen`
-    /// what the edge has had. What this owner has added comes after it.
+    /// Its edge has been given so many, or all there are.
+    pub fn give(&mut self, number: Option<u64>) {
+        self.given = number.unwrap_or(self.delivered).min(self.delivered);
+    }
+
+    /// An edge was given more than was known: `entries` are the last of that, and `seen` what the
+    /// edge has had. What no edge was given comes after it.
     pub fn rebase(
         &mut self,
         delivered: u64,
         entries: impl IntoIterator<Item = Entry>,
         seen: &[Source],
     ) {
-        let own = self.delivered - self.restored;
+        let own = self.delivered - self.given;
         let own = usize::try_from(own).unwrap_or(usize::MAX);
         let at = self.entries.len().saturating_sub(own);
         let own = self.entries.split_off(at);
@@ -335,6 +344,17 @@ mod tests {
         assert!(!outbox.has(Some(source(4))));
         // The edge of the next connection is told those that it was not given there.
         assert_eq!(outbox.former().collect::<Vec<_>>(), [source(1), source(2)]);
+    }
+
+    #[test]
+    fn what_no_edge_was_given_comes_after_what_one_was() {
+        let mut outbox = Outbox::restored(4, [entry(None), entry(None), entry(Some(7))]);
+        outbox.give(Some(2));
+        // The second is the edge's, and so is a third that the store does not know.
+        outbox.rebase(3, [entry(None), entry(None)], &[]);
+        assert_eq!((outbox.acked(), outbox.given(), outbox.delivered()), (1, 3, 5));
+        let last = outbox.unacked().last().expect("the one in the log");
+        assert_eq!((last.0, last.1.log.map(|log| log.millis)), (5, Some(7)));
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Keepers {
 pub(crate) struct Counts {
     /// Its stanzas up to this number have taken effect.
     pub(crate) taken: u64,
-    /// How many it was delivered.
+    /// How many some edge was given; more may wait in rows of their own.
     pub(crate) delivered: u64,
     /// When it is over, in milliseconds since 1970; 0 while it has a connection.
     pub(crate) until_unix: u64,
@@ -328,7 +328,7 @@ pub(crate) fn encode(session: &Session, keepers: &Keepers, until_unix: u64) -> B
         managed,
         features: features.collect(),
         taken,
-        delivered: session.outbox.delivered(),
+        delivered: session.outbox.given(),
         until_unix,
         // An edge knows itself what its connection has been given.
         seen: match until_unix {

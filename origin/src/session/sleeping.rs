@@ -57,10 +57,12 @@ pub(crate) fn read<'a>(
     for session in &mut asleep.sessions {
         let own = entries.iter().filter(|(id, ..)| *id == session.id);
         let last = own.clone().map(|(_, number, _)| *number).max();
-        let delivered = session.outbox.delivered().max(last.unwrap_or(0));
+        let given = session.outbox.given();
+        let delivered = given.max(last.unwrap_or(0));
         let waiting = own.map(|(.., entry)| entry.clone());
         let seen: Vec<Source> = session.outbox.seen().collect();
         session.outbox = Outbox::restored(delivered, waiting);
+        session.outbox.give(Some(given));
         session.outbox.remember(&seen);
     }
     // In the order they were bound: the same rows give the same account.

@@ -250,6 +250,7 @@ impl Shard {
             At::Edge(edge, connection) => {
                 let delivery = delivery(connection, &entry, entered);
                 session.outbox.push(entry);
+                session.outbox.give(None);
                 match self.frame(slot, ToEdge::Deliver(delivery)) {
                     Some(frame) => self.outputs.push(Output::ToEdge(edge, frame, debt)),
                     None => self.pay(debt),
@@ -303,6 +304,7 @@ impl Shard {
             self.asleep.remove(&(until, id));
         }
         session.at = At::Edge(edge, connection);
+        session.outbox.give(None);
         let lacking = session
             .outbox
             .unacked()
