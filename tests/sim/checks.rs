@@ -29,6 +29,8 @@ pub(crate) struct Life {
 pub(crate) struct Message {
     pub(crate) life: usize,
     pub(crate) to: usize,
+    /// The client whose address it names, if it names one of the user's.
+    named: Option<usize>,
     /// Its place among those of this session for this user.
     order: u64,
     pub(crate) at: u64,
@@ -72,12 +74,19 @@ impl Ledger {
     }
 
     /// A session sends a message. Its name.
-    pub(crate) fn send(&mut self, life: usize, to: usize, at: u64) -> usize {
+    pub(crate) fn send(
+        &mut self,
+        life: usize,
+        to: usize,
+        named: Option<usize>,
+        at: u64,
+    ) -> usize {
         let order = self.orders.entry((life, to)).or_default();
         *order += 1;
         self.messages.push(Message {
             life,
             to,
+            named,
             order: *order,
             at,
             is_handled: false,
@@ -92,8 +101,9 @@ impl Ledger {
         let Some(message) = self.messages.get_mut(name) else {
             return Err(format!("message {name} was never sent"));
         };
-        let (from, order, at) = (message.life, message.order, message.at);
         message.was_had = true;
+        let message = &self.messages[name];
+        let (from, order, at) = (message.life, message.order, message.at);
         let to = message.to;
         let receiver = &self.lives[life];
         if receiver.user != to {
@@ -119,7 +129,10 @@ impl Ledger {
             let may_have_lived = known.ended.is_some_and(|ended| ended + GONE_MS > at);
             known.user == to && other != life && may_have_lived
         });
-        if order < last && !was_elsewhere {
+        // What waited with others for another session may be handed on with them.
+        let client = receiver.client;
+        let is_of_other = message.named.is_some_and(|named| named != client);
+        if order < last && !was_elsewhere && !is_of_other {
             let what = format!("P3: message {name} ({order} of life {from}) after {last}");
             self.late.push((name, format!("{what} at life {life}")));
         }

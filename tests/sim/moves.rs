@@ -210,6 +210,7 @@ impl World {
                     true => Way::Peer(peer, owned.epoch),
                     false => Way::Nowhere(owned.epoch),
                 };
+                origin.see(owned.slot, Some(owned.epoch));
                 // Who is not the owner says nothing about who is.
                 let known = origin.owners.way(owned.slot);
                 let is_idle = !owned.is_owner

@@ -240,11 +240,14 @@ impl World {
         if to == self.clients[client].user {
             to = (to + 1) % USERS;
         }
-        let name = self.ledger.send(life, to, self.now);
         let resource = match self.random.percent(15) {
             true => "/r0",
             false => "",
         };
+        let address = format!("u{to}@x{resource}");
+        let mut clients = self.clients.iter();
+        let named = clients.position(|known| known.address() == address);
+        let name = self.ledger.send(life, to, named, self.now);
         let xml = format!(
             "<message id='m{name}' to='u{to}@x{resource}' type='chat'><body>{name}</body></message>"
         );

@@ -292,6 +292,7 @@ impl Keeper {
             is_owner,
         } in owned
         {
+            self.registry.heard(slot, epoch);
             let way = match is_owner {
                 true => Way::Peer(peer, epoch),
                 false => Way::Nowhere(epoch),

@@ -234,6 +234,10 @@ pub trait Registry: Send + Sync + 'static {
         slots: Vec<(Slot, Option<Owner>)>,
     ) -> Answer<'a, Vec<(Slot, Owner)>>;
 
+    /// Another node has told of this epoch of a slot: a store that loses its last writes must not
+    /// give it twice.
+    fn heard(&self, _slot: Slot, _epoch: Epoch) {}
+
     /// The pins: ranges of slots held to groups of origins, as an operator set them.
     fn pins(&self) -> Answer<'_, Vec<Pin>>;
 

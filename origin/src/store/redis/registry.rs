@@ -65,6 +65,10 @@ impl Registry for Redis {
         }))
     }
 
+    fn heard(&self, slot: Slot, epoch: Epoch) {
+        self.seen[slot.index()].fetch_max(epoch.0, Ordering::Relaxed);
+    }
+
     fn pins(&self) -> Answer<'_, Vec<Pin>> {
         let mut command = cmd("GET");
         command.arg(self.keys.shared(Shared::Pins));

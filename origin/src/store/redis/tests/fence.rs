@@ -186,6 +186,12 @@ async fn a_view_left_behind_is_put_right() {
         .await
         .expect("taken");
     assert_eq!(taken[0].1.epoch, owned.epoch.next().next());
+    // Also of what only another node has told.
+    let told = Epoch(taken[0].1.epoch.0 + 5);
+    store.heard(slot, told);
+    let expected = Some(taken[0].1.clone());
+    let taken = store.take(&node("c"), vec![(slot, expected)]).await;
+    assert_eq!(taken.expect("taken")[0].1.epoch, told.next());
 }
 
 #[tokio::test]
