@@ -74,13 +74,7 @@ impl Ledger {
     }
 
     /// A session sends a message. Its name.
-    pub(crate) fn send(
-        &mut self,
-        life: usize,
-        to: usize,
-        named: Option<usize>,
-        at: u64,
-    ) -> usize {
+    pub(crate) fn send(&mut self, life: usize, to: usize, named: Option<usize>, at: u64) -> usize {
         let order = self.orders.entry((life, to)).or_default();
         *order += 1;
         self.messages.push(Message {

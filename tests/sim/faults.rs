@@ -101,7 +101,7 @@ impl World {
             && self
                 .origins
                 .iter()
-                .all(|origin| !origin.is_running() || origin.is_idle())
+                .all(|origin| !origin.is_running() || (origin.is_idle() && !origin.is_uncertain))
             && self.lanes.iter().all(|lane| {
                 !lane.is_cut
                     && lane.down.is_empty()
@@ -175,6 +175,7 @@ impl World {
             if self.origins[index].is_paused {
                 self.last_origin_fault = self.now;
                 self.origins[index].is_paused = false;
+                self.origins[index].is_uncertain = true;
                 self.trace(format_args!("origin {:?} wakes", self.origins[index].node));
                 return;
             }

@@ -247,6 +247,7 @@ impl World {
 
     /// The cluster's task of an origin looks at the owners, and does something about a slot.
     pub(crate) fn run_planner(&mut self, origin: usize) {
+        self.make_sure(origin);
         if self.store.is_out {
             return;
         }
@@ -281,6 +282,27 @@ impl World {
             }
         }
         self.look_at_moves(origin);
+    }
+
+    /// An origin that has slept looks what it has lost meanwhile. While the store is out of order
+    /// nobody can take anything, and it goes on.
+    fn make_sure(&mut self, origin: usize) {
+        if !std::mem::take(&mut self.origins[origin].is_uncertain) || self.store.is_out {
+            return;
+        }
+        let now = self.clock();
+        for slot in self.slots.clone() {
+            let known = &mut self.origins[origin];
+            let Some(epoch) = known.owns(slot) else {
+                continue;
+            };
+            if self.store.owner(slot) != Some((epoch, known.node)) {
+                let shard = known.shard_of(slot);
+                let lose = Event::Tenure(slot, Change::Lose);
+                known.shards[shard].shard.step(lose, now);
+                self.release(origin, slot);
+            }
+        }
     }
 
     /// Whether everyone takes an origin for dead.

@@ -59,6 +59,8 @@ pub(crate) struct Origin {
     pub(crate) owners: OwnerMap,
     pub(crate) is_alive: bool,
     pub(crate) is_paused: bool,
+    /// It has slept, and its shards wait until it knows what it has lost: see the lease.
+    pub(crate) is_uncertain: bool,
     /// When it was paused or killed.
     pub(crate) since: u64,
     pub(crate) next_edge: u32,
@@ -128,6 +130,7 @@ impl Origin {
             owners: OwnerMap::new(),
             is_alive: true,
             is_paused: false,
+            is_uncertain: false,
             since: 0,
             next_edge: 0,
             next_peer: 0,

@@ -108,7 +108,7 @@ impl World {
                 continue;
             }
             for (shard, task) in origin.shards.iter().enumerate() {
-                if task.has_events() {
+                if task.has_events() && !origin.is_uncertain {
                     choices.push((10, Action::Shard(index, shard)));
                 }
                 if task.commit.is_some() {

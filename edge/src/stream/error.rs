@@ -105,16 +105,16 @@ impl Failure {
         out.put("</stream:error></stream:stream>");
     }
 
-    /// Whether the client may come back for its session: only where it did nothing wrong. `None`
-    /// when the session is another connection's already, and not this one's to detach.
-    pub(super) fn detached(&self) -> Option<Detached> {
+    /// Whether the client may come back for its session: only where it did nothing wrong.
+    pub(super) fn detached(&self) -> Detached {
         match self.condition {
             StreamCondition::SystemShutdown
             | StreamCondition::SeeOtherHost
-            | StreamCondition::ConnectionTimeout => Some(Detached::Lost),
-            // Only the owner of a session says so, of the connection that held it before.
-            StreamCondition::Conflict => None,
-            _ => Some(Detached::Closed),
+            | StreamCondition::ConnectionTimeout => Detached::Lost,
+            // Only the owner of a session says so, of the connection that held it before. It may
+            // die before what it did is certain: this connection has not ended the session.
+            StreamCondition::Conflict => Detached::Lost,
+            _ => Detached::Closed,
         }
     }
 }

@@ -147,7 +147,7 @@ impl Stream {
             actions,
         };
         if let Event::ClientGone(reason) = event {
-            self.state.release(Some(reason), &mut reply);
+            self.state.release(reason, &mut reply);
             return;
         }
         let outcome = match &mut self.state {
@@ -165,7 +165,7 @@ impl Stream {
             Ok(Next::Bind(session)) => self.state = State::Bound(session),
             Ok(Next::Close) => {
                 reply.out.put("</stream:stream>");
-                self.state.release(Some(Detached::Closed), &mut reply);
+                self.state.release(Detached::Closed, &mut reply);
                 reply.actions.push(Action::Close(None));
             }
             Err(failure) => {
@@ -269,13 +269,9 @@ impl State {
     }
 
     /// Ends the stream here; tells the origin what it need not keep for it.
-    fn release(&mut self, reason: Option<Detached>, reply: &mut Reply<'_>) {
+    fn release(&mut self, reason: Detached, reply: &mut Reply<'_>) {
         match std::mem::replace(self, Self::Closed) {
-            Self::Bound(session) => {
-                if let Some(reason) = reason {
-                    session.detach(reason, reply);
-                }
-            }
+            Self::Bound(session) => session.detach(reason, reply),
             Self::Negotiating(negotiation) => negotiation.abandon(reply),
             Self::Closed => {}
         }

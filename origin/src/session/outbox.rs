@@ -147,7 +147,9 @@ impl Outbox {
         let own = usize::try_from(own).unwrap_or(usize::MAX);
         let at = self.entries.len().saturating_sub(own);
         let own = self.entries.split_off(at);
-        let former = std::mem::take(&mut self.former);
+        let mut former = std::mem::take(&mut self.former);
+        // Stored with what waits, but no edge has had it.
+        former.retain(|known| own.iter().all(|entry| entry.source != Some(*known)));
         *self = Self::restored(delivered, entries);
         self.remember(&former);
         self.remember(seen);
@@ -348,11 +350,23 @@ mod tests {
 
     #[test]
     fn what_no_edge_was_given_comes_after_what_one_was() {
-        let mut outbox = Outbox::restored(4, [entry(None), entry(None), entry(Some(7))]);
+        let source = Source {
+            session: couplet_proto::link::id::SessionId(1),
+            number: 1,
+            part: 0,
+        };
+        let mut last = entry(Some(7));
+        last.source = Some(source);
+        let mut outbox = Outbox::restored(4, [entry(None), entry(None), last]);
+        // Stored with all that waits.
+        outbox.remember(&[source]);
         outbox.give(Some(2));
         // The second is the edge's, and so is a third that the store does not know.
         outbox.rebase(3, [entry(None), entry(None)], &[]);
-        assert_eq!((outbox.acked(), outbox.given(), outbox.delivered()), (1, 3, 5));
+        assert_eq!(
+            (outbox.acked(), outbox.given(), outbox.delivered()),
+            (1, 3, 5)
+        );
         let last = outbox.unacked().last().expect("the one in the log");
         assert_eq!((last.0, last.1.log.map(|log| log.millis)), (5, Some(7)));
     }

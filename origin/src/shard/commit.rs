@@ -293,7 +293,13 @@ impl Shard {
             // A session that has ended stays so: its client must not go on talking to nobody.
             outputs.retain(|output| !failed || output.outlives_failure());
             for output in outputs {
-                self.emit_for(place, resident, output);
+                match output {
+                    // What it waited behind is not stored.
+                    Output::Pay(debt) if self.debts.is_of_departure(debt) => {
+                        self.commits.owe(Some(debt));
+                    }
+                    other => self.emit_for(place, resident, other),
+                }
             }
         }
         let owner = &resident.account.jid;

@@ -116,6 +116,12 @@ impl Debts {
         self.get(debt).map(|debt| debt.slot)
     }
 
+    /// Whether an edge is told when it is paid that it need not keep a session.
+    pub(super) fn is_of_departure(&mut self, debt: DebtId) -> bool {
+        let known = self.get(debt);
+        known.is_some_and(|debt| matches!(debt.creditor, Creditor::Departure(..)))
+    }
+
     /// One thing more has to happen.
     pub(super) fn add(&mut self, debt: DebtId) {
         if let Some(debt) = self.get(debt) {

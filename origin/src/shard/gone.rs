@@ -1,6 +1,8 @@
-//! Gone: a lane of an edge has ended, with the sessions it carried and what it was owed.
+//! Gone: a lane of an edge has ended, with the sessions it carried and what it was owed; or the
+//! connection of a session that has ended already.
 
-use couplet_proto::link::id::{EdgeId, SessionId};
+use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
+use couplet_proto::slot::Slot;
 
 use super::debts::{Creditor, DebtId};
 use super::event::Work;
@@ -34,6 +36,16 @@ impl Shard {
                 .into_iter()
                 .for_each(|debt| self.commits.owe(Some(debt))),
             false => self.owe_later(&unread, unaccepted),
+        }
+    }
+
+    /// A connection is gone whose session has ended: its edge keeps the session until that is
+    /// certain.
+    pub(super) fn farewell(&mut self, slot: Slot, (edge, connection): (EdgeId, ConnectionId)) {
+        if self.shared.is_clustered {
+            let creditor = Creditor::Departure(slot, edge, connection);
+            let debt = self.debts.open(slot, creditor, None);
+            self.commits.owe(Some(debt));
         }
     }
 

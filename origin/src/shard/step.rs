@@ -110,10 +110,10 @@ impl Shard {
                 _ => return gathering.push(Event::FromEdge(edge, frame)),
             }
         }
-        self.frame_for_account(edge, frame.body, epoch);
+        self.frame_for_account(edge, frame.body, (slot, epoch));
     }
 
-    fn frame_for_account(&mut self, edge: EdgeId, body: ToOrigin, epoch: Epoch) {
+    fn frame_for_account(&mut self, edge: EdgeId, body: ToOrigin, (slot, epoch): (Slot, Epoch)) {
         let now = self.now;
         match body {
             ToOrigin::Stanza {
@@ -161,7 +161,10 @@ impl Shard {
                 reason,
             } => {
                 let from = (edge, connection);
-                self.run_for(session, Work::Detach(session, from, reason));
+                match self.knows(session) {
+                    true => self.run_for(session, Work::Detach(session, from, reason)),
+                    false => self.farewell(slot, from),
+                }
             }
             ToOrigin::Attach(attach) => self.attach(edge, attach, epoch, true),
             // All of them will come, and there is nothing to wait for.
@@ -205,6 +208,11 @@ impl Shard {
             // Brought just now, by an attachment that waits for the account to be read.
             None => self.run_for_waiting(session, work),
         }
+    }
+
+    /// Whether a session is there, or has been brought and waits for its account to be read.
+    fn knows(&self, session: SessionId) -> bool {
+        self.sessions.contains_key(&session) || self.arriving.contains_key(&session)
     }
 
     fn run_for_waiting(&mut self, session: SessionId, work: Work) {
