@@ -35,13 +35,14 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, comes: Comes) {
     let is_same_owner = comes.is_same_owner;
     if let Some(known) = ctx.account.session_mut(attach.session) {
         let generation = brought.as_ref().map_or(0, Session::generation);
+        let is_newer = generation > known.generation();
         if generation < known.generation() {
             let text = "resumed by another connection";
             return refuse(ctx, edge, attach, StreamCondition::Conflict, text);
         }
         match is_same_owner {
             true => known.outbox.remember(&attach.seen),
-            false => merge(known, brought, attach),
+            false => merge(known, brought, attach, is_newer),
         }
         if known.progress.taken() < attach.taken {
             known.progress.restore(attach.taken);
@@ -77,8 +78,14 @@ fn refuse(
 
 /// A session that was read from the store: what its edge has had of a former owner since is newer,
 /// and what this owner has added comes after that.
-fn merge(known: &mut Session, brought: Option<Session>, attach: &Attach) {
-    let is_older = known.is_away() && known.progress.ends_by(attach.taken);
+///
+/// A newer connection (`is_newer`) knows what was given to it; what this owner has given to the one
+/// before comes after that too.
+fn merge(known: &mut Session, brought: Option<Session>, attach: &Attach, is_newer: bool) {
+    let is_older = (known.is_away() || is_newer) && known.progress.ends_by(attach.taken);
+    if let (Some(own), Some(newer)) = (&mut known.managed, &brought) {
+        own.generation = own.generation.max(newer.generation());
+    }
     if let Some(mut brought) = brought.filter(|_| is_older) {
         brought.go_back(attach.taken);
         let former: Vec<Source> = brought.outbox.former().collect();
@@ -88,7 +95,11 @@ fn merge(known: &mut Session, brought: Option<Session>, attach: &Attach) {
         known.managed = brought.managed;
         known.slots = brought.slots;
     }
-    match known.outbox.given() < attach.received {
+    if is_newer {
+        let outbox = &mut known.outbox;
+        outbox.give(Some(outbox.restored_to().min(outbox.given())));
+    }
+    match is_newer || known.outbox.given() < attach.received {
         true => {
             let entries = attach.unacked.iter().cloned().map(Entry::from);
             known.outbox.rebase(attach.received, entries, &attach.seen);

@@ -125,6 +125,11 @@ impl Outbox {
         }
     }
 
+    /// Up to which number they were delivered by a former owner.
+    pub fn restored_to(&self) -> u64 {
+        self.restored
+    }
+
     /// Up to which number some edge was given them.
     pub fn given(&self) -> u64 {
         self.given

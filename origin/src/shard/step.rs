@@ -167,8 +167,13 @@ impl Shard {
                 }
             }
             ToOrigin::Attach(attach) => self.attach(edge, attach, epoch, true),
-            // All of them will come, and there is nothing to wait for.
-            ToOrigin::Expect(_) | ToOrigin::Respond { .. } | ToOrigin::Abort { .. } => {}
+            // All of them will come, and nothing waits for that but their clients.
+            ToOrigin::Expect(sessions) => {
+                if sessions.iter().any(|session| !self.knows(*session)) {
+                    self.tenures.set(slot, Tenure::Active(epoch, now.mono));
+                }
+            }
+            ToOrigin::Respond { .. } | ToOrigin::Abort { .. } => {}
             ToOrigin::Authenticate(connection, request) => {
                 let jid = request.account.clone();
                 self.run(&jid, Work::Authenticate(edge, connection, request), now);
