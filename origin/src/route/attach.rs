@@ -21,6 +21,8 @@ pub struct Comes {
     pub is_same_owner: bool,
     /// Whether it was waited for no longer: it may have been taken for absent.
     pub is_late: bool,
+    /// Whether this owner has just ended the session: that is being stored.
+    pub is_ending: bool,
 }
 
 /// An edge brings a session.
@@ -50,7 +52,7 @@ pub fn attach(ctx: &mut Ctx<'_>, edge: EdgeId, attach: &Attach, comes: Comes) {
         let (id, connection) = (attach.session, attach.connection);
         known.due = Some((edge, connection));
         ctx.effect(Effect::Reached(id, edge, connection, attach.received));
-    } else if let Some(session) = brought.filter(|_| !is_same_owner) {
+    } else if let Some(session) = brought.filter(|_| !is_same_owner && !comes.is_ending) {
         begin(ctx, edge, attach, session, comes.is_late);
     } else {
         let text = "the session has ended";

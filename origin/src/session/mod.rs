@@ -208,13 +208,15 @@ impl Account {
         found.map(|session| &mut **session)
     }
 
-    /// The session bound to this full address.
+    /// The session bound to this full address. An older one may be left whose end could not be
+    /// stored.
     pub fn session_of(&self, jid: &Jid) -> Option<SessionId> {
         if jid.is_bare() {
             return None;
         }
-        let found = self.sessions.iter().find(|session| session.jid == *jid);
-        found.map(|session| session.id)
+        let of_address = self.sessions.iter().filter(|session| session.jid == *jid);
+        let newest = of_address.max_by_key(|session| (session.at != At::Nowhere(0), session.bound));
+        newest.map(|session| session.id)
     }
 
     /// The sessions that are available: "available resources" (RFC 6121 §4.2).

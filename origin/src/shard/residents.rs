@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 
 use couplet_proto::Jid;
+use couplet_proto::link::id::SessionId;
 use couplet_proto::slot::Slot;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::commit::Held;
 use super::event::Work;
+use super::output::Output;
 use crate::session::Account;
 use crate::store::{Log, LogId};
 
@@ -55,6 +57,12 @@ impl Resident {
             Some((_, known)) => *known = through.max(*known),
             None => self.cuts.push((log, through)),
         }
+    }
+
+    /// Whether a session has ended and that is not stored yet.
+    pub(super) fn is_ending(&self, session: SessionId) -> bool {
+        let mut held = self.held.iter().flat_map(|held| &held.outputs);
+        held.any(|output| matches!(output, Output::Ended(ended) if ended.id == session))
     }
 
     /// Whether nothing would be lost if it left memory.

@@ -200,6 +200,7 @@ impl Shard {
         let comes = Comes {
             is_same_owner: attach.epoch == epoch,
             is_late,
+            is_ending: false,
         };
         let jid = attach.jid.clone();
         self.run(&jid, Work::Attach(edge, attach, comes), self.now);
@@ -299,7 +300,16 @@ impl Shard {
     }
 
     /// Runs one handler, contained: a panic costs the stanza that caused it.
-    pub(super) fn handle(&mut self, place: Place, resident: &mut Resident, work: Work, now: Now) {
+    pub(super) fn handle(
+        &mut self,
+        place: Place,
+        resident: &mut Resident,
+        mut work: Work,
+        now: Now,
+    ) {
+        if let Work::Attach(_, attach, comes) = &mut work {
+            comes.is_ending = resident.is_ending(attach.session);
+        }
         if self.is_repeated(place, resident, &work) {
             return;
         }
