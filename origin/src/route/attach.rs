@@ -97,16 +97,18 @@ fn merge(known: &mut Session, brought: Option<Session>, attach: &Attach, is_newe
         known.managed = brought.managed;
         known.slots = brought.slots;
     }
-    if is_newer {
-        let outbox = &mut known.outbox;
-        outbox.give(Some(outbox.restored_to().min(outbox.given())));
-    }
-    match is_newer || known.outbox.given() < attach.received {
+    let outbox = &mut known.outbox;
+    let given = match is_newer {
+        true => outbox.restored_to().min(outbox.given()),
+        false => outbox.given(),
+    };
+    match given < attach.received {
         true => {
+            outbox.give(Some(given));
             let entries = attach.unacked.iter().cloned().map(Entry::from);
-            known.outbox.rebase(attach.received, entries, &attach.seen);
+            outbox.rebase(attach.received, entries, &attach.seen);
         }
-        false => known.outbox.remember(&attach.seen),
+        false => outbox.remember(&attach.seen),
     }
 }
 
