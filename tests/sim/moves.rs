@@ -293,10 +293,9 @@ impl World {
         let now = self.clock();
         for slot in self.slots.clone() {
             let known = &mut self.origins[origin];
-            let Some(epoch) = known.owns(slot) else {
-                continue;
-            };
-            if self.store.owner(slot) != Some((epoch, known.node)) {
+            let own = known.owns(slot).map(|epoch| (epoch, known.node));
+            if own.is_none() || self.store.owner(slot) != own {
+                // The shard itself: what it is told may stand behind something else.
                 let shard = known.shard_of(slot);
                 let lose = Event::Tenure(slot, Change::Lose);
                 known.shards[shard].shard.step(lose, now);
