@@ -74,6 +74,7 @@ pub fn resume(
         let refused = ToEdge::ResumeRefused { connection, why, h };
         ctx.effect(Effect::ToEdge(edge, refused));
     };
+    let now = ctx.now.unix;
     let wanted = request.previous.as_bytes();
     let is_wanted = |managed: &Managed| bool::from(managed.id.as_bytes().ct_eq(wanted));
     let found = ctx.account.sessions.iter_mut().find(|session| {
@@ -104,7 +105,8 @@ pub fn resume(
         let why = ResumeError::HandledTooHigh { sent: low(sent) };
         return refuse(ctx, why, None);
     }
-    managed.generation += 1;
+    // Above that of any other connection, also of one that only its edge knows.
+    managed.generation = (managed.generation + 1).max(now);
     let acked = managed.delivered + counted + more;
     session.due = Some((edge, connection));
     let resumed = ToEdge::Resumed {

@@ -125,7 +125,8 @@ pub struct Managed {
     pub enabled: u64,
     /// How many stanzas it had been delivered then.
     pub delivered: u64,
-    /// How often it was resumed: an older connection has no claim any more.
+    /// When it was resumed last, in milliseconds since 1970, or a little later; 0 before. An older
+    /// connection has no claim any more.
     pub generation: u64,
 }
 
@@ -286,7 +287,7 @@ impl Session {
         matches!(self.at, At::Nowhere(_))
     }
 
-    /// How often it was resumed.
+    /// When it was resumed last: tells which of its connections is the newest.
     pub fn generation(&self) -> u64 {
         self.managed
             .as_ref()
