@@ -93,6 +93,9 @@ impl World {
         mut debt: Option<u64>,
         late: &mut Vec<Event>,
     ) {
+        if let ToEdge::Deliver(delivery) = &frame.body {
+            self.ledger.refused(&delivery.stanza);
+        }
         let node = self.origins[origin].node;
         if self.plan.mutation == Some(Mutation::EarlySettle)
             && let Some(debt) = debt.take()
@@ -118,6 +121,7 @@ impl World {
         if self.plan.mutation == Some(Mutation::NoRouteSource) {
             routed.source = None;
         }
+        self.ledger.refused(&routed.stanza);
         let node = self.origins[origin].node;
         match self.origins[origin].shards[usize::from(id)].heard.way(slot) {
             Way::Here(epoch) => {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use couplet_proto::{Kind, Stanza, Type};
+
 /// How long after it was left a session may still be there, in milliseconds.
 const GONE_MS: u64 = 60_000;
 
@@ -37,6 +39,8 @@ pub(crate) struct Message {
     /// Its sender knows that it is handled.
     pub(crate) is_handled: bool,
     pub(crate) was_refused: bool,
+    /// Some owner has refused it, whoever hears of that.
+    is_refused: bool,
     /// Somebody has had it.
     pub(crate) was_had: bool,
 }
@@ -85,6 +89,7 @@ impl Ledger {
             at,
             is_handled: false,
             was_refused: false,
+            is_refused: false,
             was_had: false,
         });
         self.messages.len() - 1
@@ -177,13 +182,24 @@ impl Ledger {
         lives.count() as u64
     }
 
+    /// An owner sends this: perhaps a message back.
+    pub(crate) fn refused(&mut self, stanza: &Stanza) {
+        let id = stanza.id.as_deref().and_then(|id| id.strip_prefix('m'));
+        let is_error = (stanza.kind, stanza.type_) == (Kind::Message, Type::Error);
+        let name = id.filter(|_| is_error).and_then(|name| name.parse().ok());
+        let known = name.and_then(|name: usize| self.messages.get_mut(name));
+        if let Some(message) = known {
+            message.is_refused = true;
+        }
+    }
+
     /// A message that came late without having been refused. One that was may go on all the same,
     /// when the owner that refused it is lost before the edge knows that it is done.
     pub(crate) fn disordered(&self, was_out: bool) -> Option<&str> {
         let mut late = self.late.iter();
         let is_wrong = |name: usize| {
             let known = &self.messages[name];
-            !known.was_refused && !self.may_be_refused(known, was_out)
+            !known.is_refused && !self.may_be_refused(known, was_out)
         };
         let found = late.find(|(name, _)| is_wrong(*name));
         found.map(|(_, what)| &**what)
