@@ -58,7 +58,7 @@ const STEPS: usize = 1500;
 const SEEDS: u64 = 300;
 
 /// A mutation must be noticed within so many seeds.
-const MUTATION_SEEDS: u64 = 400;
+const MUTATION_SEEDS: u64 = 4000;
 
 /// What the command line says.
 struct Arguments {
