@@ -3,7 +3,7 @@
 //! An owner that has just been told may die before it has acted on it: for a while the edge keeps
 //! what the next owner would need, and tells that one as well.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use couplet_proto::slot::Slot;
 use tracing::error;
 
 use super::Link;
+use super::departed::{Departed, Entry};
 
 /// How long a new owner would still be told: longer than a lease lasts and a slot is taken over.
 const LINGER_MS: u64 = 15_000;
@@ -57,24 +58,11 @@ pub(crate) struct Departures(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: VecDeque<Entry>,
-    bytes: usize,
+    departed: Departed,
     /// Sessions that have another connection now, until the next look at the entries.
     cancelled: HashMap<SessionId, ConnectionId>,
     /// Connections whose owners have done all, likewise.
-    settled: Vec<ConnectionId>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    departure: Departure,
-    /// How much of it has been said on which way.
-    said: Option<(Route, usize)>,
-    /// Nothing of an earlier epoch is added: a later owner has been told what there is.
-    floor: Epoch,
-    /// When it is forgotten; set with the first look at it.
-    until: Option<u64>,
-    bytes: usize,
+    settled: HashSet<ConnectionId>,
 }
 
 // === impl Kept ===
@@ -123,29 +111,10 @@ impl Departure {
         }
     }
 
-    fn bytes(&self) -> usize {
+    pub(super) fn bytes(&self) -> usize {
         let inbox = self.inbox.iter().map(|(_, kept)| kept.bytes());
         let outbox = self.attach.iter().flat_map(|attach| &attach.unacked);
         inbox.sum::<usize>() + outbox.map(|entry| entry.stanza.wire_bytes()).sum::<usize>()
-    }
-}
-
-// === impl Entry ===
-
-impl Entry {
-    fn is_of(&self, connection: ConnectionId) -> bool {
-        let attach = self.departure.attach.as_ref();
-        attach.is_some_and(|attach| attach.connection == connection)
-    }
-
-    fn is_cancelled(&self, cancelled: &HashMap<SessionId, ConnectionId>) -> bool {
-        let by = cancelled.get(&self.departure.session);
-        let own = self
-            .departure
-            .attach
-            .as_ref()
-            .map(|attach| attach.connection);
-        by.is_some_and(|by| own != Some(*by))
     }
 }
 
@@ -155,7 +124,7 @@ impl Departures {
     /// Whether every owner has been told.
     pub(crate) fn are_told(&self) -> bool {
         let inner = self.lock();
-        let mut entries = inner.entries.iter();
+        let mut entries = inner.departed.iter();
         entries.all(|entry| entry.departure.told.is_some())
     }
 
@@ -180,26 +149,32 @@ impl Departures {
 
     fn change(&self, of: ConnectionId, epoch: Epoch, change: impl FnOnce(&mut Attach)) -> bool {
         let mut inner = self.lock();
-        let inner = &mut *inner;
-        let Some(entry) = inner.entries.iter_mut().find(|entry| entry.is_of(of)) else {
-            // Its owner has done all there was to do.
-            return true;
-        };
-        if epoch < entry.floor {
-            return false;
-        }
-        if let Some(attach) = &mut entry.departure.attach {
-            change(attach);
-            attach.epoch = attach.epoch.max(epoch);
-        }
-        let bytes = entry.departure.bytes();
-        inner.bytes += bytes;
-        inner.bytes -= std::mem::replace(&mut entry.bytes, bytes);
-        true
+        let changed = inner.departed.change(of, |entry| {
+            let is_current = epoch >= entry.floor;
+            if let Some(attach) = entry.departure.attach.as_mut().filter(|_| is_current) {
+                change(attach);
+                attach.epoch = attach.epoch.max(epoch);
+            }
+            is_current
+        });
+        // With none, its owner has done all there was to do.
+        changed.unwrap_or(true)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    /// Whether its owner need not be told of it any more.
+    fn is_past(&self, entry: &Entry) -> bool {
+        let connection = entry.connection();
+        let by = self.cancelled.get(&entry.departure.session);
+        by.is_some_and(|by| connection != Some(*by))
+            || connection.is_some_and(|connection| self.settled.contains(&connection))
     }
 }
 
@@ -231,30 +206,20 @@ impl Link {
     pub(crate) fn depart(&self, departure: impl FnOnce() -> Departure) {
         let mut forgotten = Vec::new();
         let mut inner = self.departures.lock();
+        let departed = &mut inner.departed;
         let departure = departure();
         let (slot, session, bytes) = (departure.slot, departure.session, departure.bytes());
-        while inner.entries.len() >= COUNT_MAX || inner.bytes + bytes > BYTES_MAX {
-            let is_told = |entry: &Entry| entry.departure.told.is_some();
-            match inner.entries.pop_front_if(|entry| is_told(entry)) {
-                Some(entry) => {
-                    inner.bytes -= entry.bytes;
-                    forgotten.push(entry);
-                }
+        while departed.len() >= COUNT_MAX || departed.bytes() + bytes > BYTES_MAX {
+            match departed.pop_first_if(|entry| entry.departure.told.is_some()) {
+                Some(entry) => forgotten.push(entry),
                 None => break,
             }
         }
-        let has_room = inner.entries.len() < COUNT_MAX && inner.bytes + bytes <= BYTES_MAX;
+        let has_room = departed.len() < COUNT_MAX && departed.bytes() + bytes <= BYTES_MAX;
         if has_room {
             // Before anyone can look at it, so that it is forgotten once and after this.
             self.routes.depart(slot, session);
-            inner.bytes += bytes;
-            inner.entries.push_back(Entry {
-                departure,
-                said: None,
-                floor: Epoch::default(),
-                until: None,
-                bytes,
-            });
+            departed.push(Entry::new(departure));
         }
         drop(inner);
         for entry in forgotten {
@@ -284,8 +249,8 @@ impl Link {
     /// The owner has done all there was to do for the session of a connection that is gone.
     pub(super) fn settle_departure(&self, connection: ConnectionId) {
         let mut inner = self.departures.lock();
-        if !inner.entries.is_empty() {
-            inner.settled.push(connection);
+        if !inner.departed.is_empty() {
+            inner.settled.insert(connection);
         }
     }
 
@@ -295,23 +260,16 @@ impl Link {
             return;
         }
         let mut inner = self.departures.lock();
-        let inner = &mut *inner;
-        let cancelled = std::mem::take(&mut inner.cancelled);
-        let settled = std::mem::take(&mut inner.settled);
-        let is_settled = |entry: &Entry| settled.iter().any(|settled| entry.is_of(*settled));
-        let mut freed = 0;
+        let mut departed = std::mem::take(&mut inner.departed);
         // All the while nothing is added to them: what is told of one is all there is.
-        inner.entries.retain_mut(|entry| {
-            let is_over =
-                entry.is_cancelled(&cancelled) || is_settled(entry) || self.tell(entry, now_ms);
-            if is_over {
-                freed += entry.bytes;
-                self.routes
-                    .forget(entry.departure.slot, entry.departure.session);
-            }
-            !is_over
-        });
-        inner.bytes -= freed;
+        let over = departed.extract(|entry| inner.is_past(entry) || self.tell(entry, now_ms));
+        for entry in over {
+            let Departure { slot, session, .. } = entry.departure;
+            self.routes.forget(slot, session);
+        }
+        inner.departed = departed;
+        inner.cancelled.clear();
+        inner.settled.clear();
     }
 
     /// Tells the owner of a slot at the end of this way of its sessions without a connection; false
@@ -321,20 +279,19 @@ impl Link {
             return true;
         }
         let mut inner = self.departures.lock();
-        let inner = &mut *inner;
-        let (cancelled, settled) = (&inner.cancelled, &inner.settled);
-        let is_settled = |entry: &Entry| settled.iter().any(|settled| entry.is_of(*settled));
-        let mut untold = inner.entries.iter_mut().filter(|entry| {
-            let is_untold = entry.departure.slot == slot && entry.departure.told != Some(route);
-            is_untold && !entry.is_cancelled(cancelled) && !is_settled(entry)
-        });
-        untold.all(|entry| {
+        let mut departed = std::mem::take(&mut inner.departed);
+        let are_told = departed.all_of(slot, |entry| {
+            if entry.departure.told == Some(route) || inner.is_past(entry) {
+                return true;
+            }
             let is_said = self.say(entry, route);
             if is_said {
                 entry.departure.told = Some(route);
             }
             is_said
-        })
+        });
+        inner.departed = departed;
+        are_told
     }
 
     /// Tells one of them; true when it can be forgotten.

@@ -13,6 +13,8 @@ mod fanout;
 
 pub(crate) mod departure;
 
+mod departed;
+
 pub(crate) mod routes;
 
 pub(crate) mod queue;

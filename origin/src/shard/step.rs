@@ -114,7 +114,6 @@ impl Shard {
     }
 
     fn frame_for_account(&mut self, edge: EdgeId, body: ToOrigin, (slot, epoch): (Slot, Epoch)) {
-        let now = self.now;
         match body {
             ToOrigin::Stanza {
                 session,
@@ -161,19 +160,29 @@ impl Shard {
                 reason,
             } => {
                 let from = (edge, connection);
+                let detach = Work::Detach(session, from, reason);
                 match self.knows(session) {
-                    true => self.run_for(session, Work::Detach(session, from, reason)),
+                    true => self.run_for(session, detach),
                     false => self.farewell(slot, from),
                 }
             }
             ToOrigin::Attach(attach) => self.attach(edge, attach, epoch, true),
-            // All of them will come, and nothing waits for that but their clients.
-            ToOrigin::Expect(sessions) => {
-                if sessions.iter().any(|session| !self.knows(*session)) {
-                    self.tenures.set(slot, Tenure::Active(epoch, now.mono));
-                }
-            }
-            ToOrigin::Respond { .. } | ToOrigin::Abort { .. } => {}
+            ToOrigin::Expect(sessions) => self.expect(slot, epoch, &sessions),
+            other => self.request(edge, other),
+        }
+    }
+
+    /// All of these sessions will come, and nothing waits for that but their clients.
+    fn expect(&mut self, slot: Slot, epoch: Epoch, sessions: &[SessionId]) {
+        if sessions.iter().any(|session| !self.knows(*session)) {
+            self.tenures.set(slot, Tenure::Active(epoch, self.now.mono));
+        }
+    }
+
+    /// A connection without a session wants something.
+    fn request(&mut self, edge: EdgeId, body: ToOrigin) {
+        let now = self.now;
+        match body {
             ToOrigin::Authenticate(connection, request) => {
                 let jid = request.account.clone();
                 self.run(&jid, Work::Authenticate(edge, connection, request), now);
@@ -193,6 +202,8 @@ impl Shard {
                 let resume = Work::Resume(edge, connection, request, may_come);
                 self.run(&jid, resume, now);
             }
+            // Those of sessions, and of exchanges, are seen to before.
+            _ => {}
         }
     }
 
