@@ -117,6 +117,25 @@ impl Cluster {
         Ok(frames / messages)
     }
 
+    /// How many slots have been moved within so many seconds, for each bound the origins know that
+    /// run. The last is all of them.
+    pub(crate) async fn slot_pauses(&mut self) -> Result<Vec<(f64, f64)>> {
+        let mut pauses: Vec<(f64, f64)> = Vec::new();
+        for node in &mut self.origins {
+            if node.child.id().is_none() {
+                continue;
+            }
+            let metrics = metrics(node.admin).await?;
+            for (place, bucket) in buckets(&metrics, "couplet_slot_pause_seconds").enumerate() {
+                match pauses.get_mut(place) {
+                    Some(known) => known.1 += bucket.1,
+                    None => pauses.push(bucket),
+                }
+            }
+        }
+        Ok(pauses)
+    }
+
     /// Starts every node again, so that no account is in memory.
     pub(crate) async fn restart(&mut self) -> Result<()> {
         self.stop().await?;
@@ -192,6 +211,19 @@ impl Node {
             child,
         })
     }
+}
+
+/// The buckets of a histogram: bound and count of what is not above it.
+fn buckets(metrics: &str, name: &str) -> impl Iterator<Item = (f64, f64)> {
+    let prefix = format!("{name}_bucket{{");
+    let lines = metrics
+        .lines()
+        .filter(move |line| line.starts_with(&prefix));
+    lines.filter_map(|line| {
+        let (labels, count) = line.rsplit_once(' ')?;
+        let bound = labels.split("le=\"").nth(1)?.split('"').next()?;
+        Some((bound.parse().ok()?, count.parse().ok()?))
+    })
 }
 
 /// The sum of a counter over everything that was sent.

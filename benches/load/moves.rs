@@ -60,6 +60,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
     let shared = Arc::new(Shared::default());
     let (mut pairs, pair_count) = start_pairs(sessions, args, &shared);
     let mut totals = [Duration::ZERO; WINDOWS.len()];
+    let mut pauses = Vec::new();
     for (window, total) in totals.iter_mut().enumerate() {
         let started = Instant::now();
         shared.window.store(window, Ordering::Relaxed);
@@ -70,6 +71,9 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         }
         await_all(&shared.heard[window], pair_count, &mut pairs).await?;
         *total = started.elapsed();
+        if WINDOWS[window] == "origin drained" {
+            pauses = cluster.slot_pauses().await?;
+        }
     }
     shared.is_over.store(true, Ordering::Relaxed);
     let mut waits = Vec::new();
@@ -77,6 +81,7 @@ pub(crate) async fn run(args: &Args) -> Result<()> {
         waits.push(done?.context("a pair stopped early")?);
     }
     print(count, pair_count, &totals, &waits);
+    print_pauses(&pauses);
     drop(idle);
     cluster.stop().await
 }
@@ -169,4 +174,22 @@ fn print(sessions: usize, pairs: usize, totals: &[Duration], waits: &[Waits]) {
             ms(100)
         );
     }
+}
+
+/// How long the slots of the drained origin were nobody's, by the origins' own measure: from when it
+/// was asked to leave them until the next owner began.
+fn print_pauses(pauses: &[(f64, f64)]) {
+    let all = pauses.last().map_or(0.0, |(_, count)| *count);
+    print!("{all} slots moved");
+    for (bound, count) in pauses
+        .iter()
+        .filter(|(bound, _)| (0.04..1.0).contains(bound))
+    {
+        print!(
+            ", {:.1} % within {:.0} ms",
+            100.0 * count / all,
+            bound * 1000.0
+        );
+    }
+    println!();
 }

@@ -95,7 +95,7 @@ impl Default for Cluster {
         Self {
             beat_ms: 500,
             lease_ms: 4000,
-            moves_max: 32,
+            moves_max: 16,
         }
     }
 }

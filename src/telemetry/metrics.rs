@@ -12,8 +12,8 @@ const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Seconds: from a stanza within one process to a client on a train.
 const SECONDS: &[f64] = &[
-    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
-    1.0, 2.5, 5.0, 10.0,
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15,
+    0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 
 /// Bytes: powers of four.
