@@ -299,7 +299,14 @@ fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
     let known = item(ctx.account, &contact).cloned();
     if wish.get("subscription") == Some("remove") {
         let known = known.filter(|known| known.is_listed);
-        let known = known.ok_or(Condition::ItemNotFound)?;
+        // What a former owner may have removed and not told.
+        let gone = || {
+            ctx.is_doubtful().then(|| Item {
+                state: State::Both,
+                ..Item::default()
+            })
+        };
+        let known = known.or_else(gone).ok_or(Condition::ItemNotFound)?;
         ctx.delete(ROSTER, contact.as_str());
         ctx.account.slots.roster.items.remove(&contact);
         push(ctx, removed_element(&contact));

@@ -139,6 +139,18 @@ impl<'a> Ctx<'a> {
         self.account.session_mut(id)
     }
 
+    /// Whether the stanza under way, of a session of this account, may have been handled by a
+    /// former owner who died before it had sent all that follows.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        let source = self
+            .source
+            .filter(|source| Some(source.session) == self.session);
+        source.is_some_and(|source| {
+            let session = self.account.session(source.session);
+            session.is_some_and(|session| session.progress.is_doubtful(source.number))
+        })
+    }
+
     /// Its id.
     pub fn session_id(&self) -> Option<SessionId> {
         self.session

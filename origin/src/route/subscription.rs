@@ -101,6 +101,16 @@ impl State {
         pending.contains(&self)
     }
 
+    /// Whether this may be what followed from the user's answer, which is then repeated: the contact
+    /// may not have had it.
+    fn is_after(self, answer: Type) -> bool {
+        match answer {
+            Type::Subscribed => self.is_seen(),
+            Type::Unsubscribed => !self.is_seen() && !self.is_pending_in(),
+            _ => false,
+        }
+    }
+
     /// The `subscription` attribute of a roster item (RFC 6121 §2.1.2.5).
     pub fn attribute(self) -> &'static str {
         match (self.sees(), self.is_seen()) {
@@ -260,7 +270,8 @@ pub fn sent(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
         return bounce::bounce(ctx, stanza, roster::too_many());
     }
     roster::change(ctx, &contact, &before, after);
-    if outcome.passes {
+    let is_again = ctx.is_doubtful() && before.state.is_after(stanza.type_);
+    if outcome.passes || is_again {
         // §3.1.2 ff.: stamped with the bare address, so that all of the account is meant.
         let mut onward = (**stanza).clone();
         onward.from = Some(ctx.account.jid.clone());
@@ -268,7 +279,8 @@ pub fn sent(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
         ctx.effect(Effect::Route(Arc::new(onward), 0));
     }
     let is_seen = outcome.next.is_seen();
-    match before.state.is_seen() {
+    let was_seen = before.state.is_seen() && !is_again;
+    match was_seen {
         // §3.1.5: now the contact sees who is there.
         false if is_seen => presence::show_all(ctx, &contact),
         // §3.2.2: now it does not any more.

@@ -33,7 +33,7 @@ const STORED_MAX: usize = 32;
 const KEPT_MS: u64 = 600_000;
 
 /// A client has fewer stanzas than this under way: what is older than that is no repetition.
-const WINDOW: u64 = 128;
+pub(crate) const WINDOW: u64 = 128;
 
 /// Marks of a shard that makes stanzas itself.
 const OF_SHARD_MAX: usize = 128;

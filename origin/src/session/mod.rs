@@ -170,6 +170,8 @@ pub struct Progress {
     taken: u64,
     /// The highest number handled.
     handled: u64,
+    /// Up to this number a former owner may have handled them, and what they wrote may be stored.
+    doubtful: u64,
     /// What waits after `taken`: number, whether it has taken effect.
     waiting: VecDeque<(u64, bool)>,
 }
@@ -380,8 +382,15 @@ impl Progress {
         *self = Self {
             taken,
             handled: taken,
+            doubtful: taken + marks::WINDOW,
             waiting: VecDeque::new(),
         };
+    }
+
+    /// Whether a former owner may have stored what a stanza of this number writes, and died before
+    /// it had sent what follows.
+    pub fn is_doubtful(&self, number: u64) -> bool {
+        number <= self.doubtful
     }
 
     fn advance(&mut self) -> bool {
@@ -441,6 +450,6 @@ mod tests {
 
     #[test]
     fn an_idle_session_is_small() {
-        assert!(size_of::<Session>() <= 416, "{}", size_of::<Session>());
+        assert!(size_of::<Session>() <= 424, "{}", size_of::<Session>());
     }
 }

@@ -220,3 +220,28 @@ fn what_is_sent_again_applies_once() {
         .map(|juliet| juliet.slots.offline.waiting());
     assert_eq!(waiting.unwrap_or(1), 1);
 }
+
+#[test]
+fn what_follows_from_an_answer_is_sent_by_the_next_owner() {
+    let (mut rig, mut romeo, mut juliet, _) = lovers();
+    let presence = |type_: &str, to: &str| format!("<presence type='{type_}' to='{to}'/>");
+    rig.send(&mut juliet, &presence("subscribe", "romeo@x"));
+    let answer = presence("subscribed", "juliet@x");
+    // Her slot gathers, and is lost with all that waits; his owner is lost before it hears of that.
+    rig.move_slot("juliet@x", NEXT);
+    rig.send(&mut romeo, &answer);
+    let attach = rig.attachment(&romeo, Vec::new());
+    rig.move_slot("romeo@x", NEXT);
+    rig.move_slot("juliet@x", NEXT.next());
+    rig.up_at(&jid("juliet@x"), NEXT.next(), ToOrigin::Expect(Vec::new()));
+    let sees_him = |rig: &mut Rig| {
+        let account = rig.account("juliet@x").expect("in memory");
+        let item = crate::features::roster::item(account, &jid("romeo@x"));
+        item.is_some_and(|item| item.state.sees())
+    };
+    let account = jid("romeo@x");
+    rig.up_at(&account, NEXT, ToOrigin::Expect(vec![romeo.session]));
+    rig.up_at(&account, NEXT, ToOrigin::Attach(Box::new(attach)));
+    rig.repeat(&romeo, NEXT, &answer);
+    assert!(sees_him(&mut rig));
+}
