@@ -176,8 +176,8 @@ fn print(sessions: usize, pairs: usize, totals: &[Duration], waits: &[Waits]) {
     }
 }
 
-/// How long the slots of the drained origin were nobody's, by the origins' own measure: from when it
-/// was asked to leave them until the next owner began.
+/// How long the slots of the drained origin were nobody's, by the origins' own measure: from when
+/// it was asked to leave them until the next owner began.
 fn print_pauses(pauses: &[(f64, f64)]) {
     let all = pauses.last().map_or(0.0, |(_, count)| *count);
     print!("{all} slots moved");

@@ -101,8 +101,8 @@ impl State {
         pending.contains(&self)
     }
 
-    /// Whether this may be what followed from the user's answer, which is then repeated: the contact
-    /// may not have had it.
+    /// Whether this may be what followed from the user's answer, which is then repeated: the
+    /// contact may not have had it.
     fn is_after(self, answer: Type) -> bool {
         match answer {
             Type::Subscribed => self.is_seen(),
