@@ -6,8 +6,9 @@
 //!                   └── what arrives meanwhile ◀─────────────┘ until the log is empty
 //! ```
 //!
-//! **Invariant:** while the log is not empty, no message that could be kept overtakes it: it is
-//! appended. So the order between a sender and the account holds.
+//! **Invariant:** while the log is not empty, no message that could be kept overtakes it on the
+//! way to the session that is being given the log: it is appended. So the order between a sender
+//! and that session holds. Other sessions wait for nobody and get live messages at once.
 //!
 //! A page is removed when its reader has it: by its acknowledgement (XEP-0198), or, without
 //! stream management, when its socket has taken it. Only then the next page is read, so a slow
