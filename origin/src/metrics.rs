@@ -171,7 +171,8 @@ pub(crate) fn stale_frame() {
     counter!("couplet_origin_stale_frames_total").increment(1);
 }
 
-/// A client asked for a former session: `resumed` or `refused`.
+/// A client asked for a former session: `resumed`, `refused`, or `deferred` while an edge may still
+/// bring it.
 pub(crate) fn resumption(outcome: &'static str) {
     counter!("couplet_origin_resumptions_total", "outcome" => outcome).increment(1);
 }

@@ -187,7 +187,7 @@ impl Node {
     }
 
     fn configure(&self, own: &str) {
-        let level = std::env::var("COUPLET_LOG").unwrap_or_else(|_| "info".to_owned());
+        let level = std::env::var("CLUSTER_LOG").unwrap_or_else(|_| "info".to_owned());
         let (name, admin) = (&self.name, self.admin);
         let text = format!(
             "domains = [\"localhost\"]\nnode = \"{name}\"\nadmin.listen = \"{admin}\"\n\

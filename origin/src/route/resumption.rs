@@ -84,6 +84,7 @@ pub fn resume(
     let Some(session) = found else {
         let h = ctx.account.epitaphs.get(&request.previous);
         if may_come && h.is_none() {
+            metrics::resumption("deferred");
             let close = ToEdge::Close {
                 connection,
                 condition: StreamCondition::ResourceConstraint,

@@ -252,9 +252,10 @@ impl Shard {
         let Some(to) = routed.stanza.to.clone() else {
             return self.emit(Output::Settle(routed.receipt));
         };
-        let is_known_absent =
-            !self.listing.contains(&slot) && self.residents.find(to.bare()).is_none();
-        if is_known_absent && concerns_sessions_only(&routed.stanza) {
+        let is_known_absent = concerns_sessions_only(&routed.stanza)
+            && !self.listing.contains(&slot)
+            && self.residents.find(to.bare()).is_none();
+        if is_known_absent {
             // Nobody is there, and nothing would be kept: no need to read the account.
             return self.emit(Output::Settle(routed.receipt));
         }
@@ -320,6 +321,7 @@ impl Shard {
     ) {
         if let Work::Attach(_, attach, comes) = &mut work {
             comes.is_ending = resident.is_ending(attach.session);
+            self.arriving.remove(&attach.session);
         }
         if self.is_repeated(place, resident, &work) {
             return;
