@@ -17,8 +17,52 @@ pub struct Config {
     pub scram_iterations: u32,
     /// How many shards run; 0 means two for each core.
     pub shards: usize,
+    /// Multi-user chat (XEP-0045).
+    pub muc: Muc,
     /// Bounds.
     pub limits: Limits,
+}
+
+/// Multi-user chat (XEP-0045).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Muc {
+    /// The domains of rooms, prepared; none of them is among the domains of accounts.
+    pub services: Vec<String>,
+    /// Who may create rooms.
+    pub creation: RoomCreation,
+    /// Bare addresses that are owners of every room.
+    pub admins: Vec<String>,
+    /// What a new room is like; by domain of the service, or for all others under `""`. The names
+    /// are those of XEP-0045 §15.5.3 without `muc#roomconfig_`.
+    pub defaults: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    /// Messages a room keeps for those who enter.
+    pub history_max: u32,
+    /// Occupants of one room; one more is refused with `service-unavailable` (XEP-0045 §7.2.9).
+    pub occupants_max: u32,
+    /// Rooms one session may be in; one more is refused with `resource-constraint`.
+    pub rooms_per_session: u32,
+    /// Entries in the affiliation lists of one room; one more is refused with
+    /// `resource-constraint`.
+    pub affiliations_max: u32,
+    /// How many may enter one room in a second; more are told to `wait`.
+    pub joins_per_second: u32,
+    /// Messages one room takes in a second; more are refused with `policy-violation`.
+    pub messages_per_second: u32,
+    /// Messages one occupant may send to a room in a second.
+    pub messages_per_occupant: u32,
+    /// Whether rooms keep an archive (XEP-0313) unless their owners choose otherwise.
+    pub archive: bool,
+}
+
+/// Who may create rooms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoomCreation {
+    /// Whoever can reach the service.
+    Anyone,
+    /// Accounts of the served domains.
+    Local,
+    /// Those of [`Muc::admins`].
+    Admins,
 }
 
 /// How this node takes part in a cluster.
@@ -85,7 +129,27 @@ impl Default for Config {
             contact: BTreeMap::new(),
             scram_iterations: 10_000,
             shards: 0,
+            muc: Muc::default(),
             limits: Limits::default(),
+        }
+    }
+}
+
+impl Default for Muc {
+    fn default() -> Self {
+        Self {
+            services: Vec::new(),
+            creation: RoomCreation::Local,
+            admins: Vec::new(),
+            defaults: BTreeMap::new(),
+            history_max: 100,
+            occupants_max: 10_000,
+            rooms_per_session: 200,
+            affiliations_max: 20_000,
+            joins_per_second: 500,
+            messages_per_second: 500,
+            messages_per_occupant: 20,
+            archive: true,
         }
     }
 }

@@ -104,6 +104,7 @@ pub enum StartError {
 struct Parts {
     config: Config,
     domains: Vec<Jid>,
+    services: Vec<Jid>,
     surroundings: Surroundings,
     inboxes: Vec<Inbox>,
     fenced: mpsc::Receiver<Slot>,
@@ -122,14 +123,8 @@ const EXCHANGE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Parts {
     fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let parsed = config
-            .domains
-            .iter()
-            .map(|domain| match Jid::parse(domain) {
-                Ok(jid) if jid.is_bare() && jid.local().is_none() => Ok(jid),
-                _ => Err(StartError::Domain(domain.clone())),
-            });
-        let domains: Vec<Jid> = parsed.collect::<Result<_, _>>()?;
+        let domains = parse_domains(&config.domains)?;
+        let services = parse_domains(&config.muc.services)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = match config.shards {
             0 => cores * 2,
@@ -157,6 +152,7 @@ impl Parts {
         Ok(Self {
             config,
             domains,
+            services,
             surroundings,
             inboxes,
             fenced,
@@ -168,6 +164,7 @@ impl Parts {
         let Self {
             config,
             domains,
+            services,
             surroundings,
             inboxes,
             fenced,
@@ -178,6 +175,7 @@ impl Parts {
         );
         let shared = Arc::new(Shared {
             domains: domains.clone(),
+            services,
             pipeline: Pipeline::new(features::FEATURES)?,
             throttle,
             started_unix: surroundings.clock.now().unix,
@@ -404,6 +402,14 @@ pub fn server_caps(config: &Config) -> Option<(String, String)> {
     let pipeline = Pipeline::new(features::FEATURES).ok()?;
     let info = features::caps::Info::of_server(&pipeline, config);
     Some((features::caps::NODE.to_owned(), info.ver()))
+}
+
+fn parse_domains(domains: &[String]) -> Result<Vec<Jid>, StartError> {
+    let parsed = domains.iter().map(|domain| match Jid::parse(domain) {
+        Ok(jid) if jid.is_bare() && jid.local().is_none() => Ok(jid),
+        _ => Err(StartError::Domain(domain.clone())),
+    });
+    parsed.collect()
 }
 
 /// Waits until all tasks have ended.

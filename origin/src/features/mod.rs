@@ -34,6 +34,8 @@ pub mod hints;
 
 pub mod last_activity;
 
+pub mod muc;
+
 pub mod offline;
 
 pub mod pass;
@@ -62,6 +64,7 @@ registry! {
     disco,
     hints,
     last_activity,
+    muc,
     offline,
     pass,
     ping,

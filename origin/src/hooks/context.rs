@@ -26,6 +26,8 @@ pub struct Shared {
     pub config: Config,
     /// The domains served, prepared.
     pub domains: Vec<Jid>,
+    /// The domains of rooms, prepared.
+    pub services: Vec<Jid>,
     /// Who takes part where.
     pub pipeline: Pipeline,
     /// Who failed to log in how often of late.
@@ -49,6 +51,10 @@ pub enum Effect {
     Route(Arc<Stanza>, u64),
     /// A stanza for a session of this account, and when it entered.
     Deliver(SessionId, Entry, u64),
+    /// Stanzas for sessions of other accounts.
+    Fan(Fan),
+    /// The address is called again at this time, in monotonic milliseconds.
+    WakeAt(u64),
     /// A session of this account now has its connection here; what it was delivered after this
     /// number goes there once more, and the edge hears what of its stanzas is taken.
     Reached(SessionId, EdgeId, ConnectionId, u64),
@@ -84,6 +90,21 @@ pub enum Effect {
     Reply(crate::admin::Answering),
 }
 
+/// The same stanzas for many sessions of other accounts, as a room sends them: what it costs on
+/// the way grows with the nodes that hold the sessions, not with the sessions.
+#[derive(Debug, Clone)]
+pub struct Fan {
+    /// The stanzas, in order; `from` is set and `to` is not: it is written where the session is.
+    pub stanzas: Arc<[Arc<Stanza>]>,
+    /// The full addresses of the sessions, each once.
+    pub to: Arc<[Jid]>,
+    /// What the first stanza comes from, if that is the same for whoever sends it again; numbers
+    /// grow by one with each stanza, and who has had one has had all before it.
+    pub source: Option<Source>,
+    /// When it entered, in monotonic milliseconds; 0 when it did not come from a client.
+    pub entered: u64,
+}
+
 /// One handler's view: the account it runs on, and what it may do.
 pub struct Ctx<'a> {
     /// This moment.
@@ -106,6 +127,16 @@ impl Shared {
     /// Whether this domain is served here.
     pub fn is_local(&self, domain: &str) -> bool {
         self.domains.iter().any(|known| known.as_str() == domain)
+    }
+
+    /// Whether this is the domain of rooms that are served here.
+    pub fn is_service(&self, domain: &str) -> bool {
+        self.services.iter().any(|known| known.as_str() == domain)
+    }
+
+    /// Whether somebody here answers for this domain.
+    pub fn serves(&self, domain: &str) -> bool {
+        self.is_local(domain) || self.is_service(domain)
     }
 }
 
@@ -262,6 +293,19 @@ impl<'a> Ctx<'a> {
         if self.account.session(session).is_some() {
             self.effects.push(Effect::Deliver(session, entry, entered));
         }
+    }
+
+    /// Sends stanzas to sessions of other accounts.
+    pub fn fan(&mut self, fan: Fan) {
+        if !fan.to.is_empty() && !fan.stanzas.is_empty() {
+            self.effects.push(Effect::Fan(fan));
+        }
+    }
+
+    /// Has the service's `alarm` called for this address at a time, in monotonic milliseconds; to
+    /// within a second. Forgotten when the address leaves memory.
+    pub fn wake_at(&mut self, at: u64) {
+        self.effects.push(Effect::WakeAt(at));
     }
 
     /// Pushes any effect: for the engine's own steps.

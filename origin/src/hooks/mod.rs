@@ -67,6 +67,17 @@ pub struct Feature {
     pub keep: Option<OnKeep>,
     /// Reads it.
     pub restore: Option<OnRestore>,
+    /// Takes what is for addresses of the services, which are no accounts.
+    pub service: Option<Service>,
+}
+
+/// What answers for the addresses of a service: the rooms of a domain, and the domain itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Service {
+    /// A stanza for such an address, which `ctx.account` is; and when it entered.
+    pub received: OnService,
+    /// A time has come that the address asked for with [`Ctx::wake_at`].
+    pub alarm: OnAlarm,
 }
 
 /// The document a feature implements.
@@ -150,6 +161,10 @@ pub type OnLoad = fn(&Jid, &Snapshot, &mut AccountSlots) -> Result<(), String>;
 /// Hears up to which place of its log the client of `ctx.session()` has everything, and how many
 /// entries more that are.
 pub type OnAcknowledged = fn(&mut Ctx<'_>, LogId, u64);
+/// Takes a stanza for an address of a service.
+pub type OnService = fn(&mut Ctx<'_>, Arc<Stanza>, u64);
+/// Sees a time come.
+pub type OnAlarm = fn(&mut Ctx<'_>);
 /// Goes on with what was asked for.
 pub type OnAnswer = fn(&mut Ctx<'_>, Answer, &Asked) -> Result<Reply, StanzaError>;
 
@@ -270,6 +285,7 @@ impl Feature {
         acknowledged: None,
         keep: None,
         restore: None,
+        service: None,
     };
 }
 

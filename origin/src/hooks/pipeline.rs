@@ -7,8 +7,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{
-    Feature, IqKey, OnAcknowledged, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Side,
-    Spec, Stage, Target,
+    Feature, IqKey, OnAcknowledged, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Service,
+    Side, Spec, Stage, Target,
 };
 use crate::session::Keepers;
 
@@ -30,6 +30,8 @@ pub struct Pipeline {
     pub acknowledged: Vec<OnAcknowledged>,
     /// Those who keep something for a session.
     pub keepers: Keepers,
+    /// Who answers for the addresses of services.
+    pub service: Option<Service>,
     /// Those who have a form for service discovery on the server.
     pub forms: Vec<OnForm>,
     host_features: Vec<&'static str>,
@@ -87,6 +89,7 @@ impl Pipeline {
             pipeline.host_features.extend(feature.disco);
             pipeline.account_features.extend(feature.disco_account);
             pipeline.forms.extend(feature.form);
+            pipeline.service = pipeline.service.or(feature.service);
             let documents = [feature.spec]
                 .into_iter()
                 .chain(feature.also.iter().copied());

@@ -43,6 +43,11 @@ pub fn sent(ctx: &mut Ctx<'_>, mut stanza: Arc<Stanza>, entered: u64) {
 
 /// A stanza for this account or one of its sessions; `from` and `to` are set.
 pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
+    if ctx.shared.is_service(ctx.account.jid.domain())
+        && let Some(service) = ctx.shared.pipeline.service
+    {
+        return (service.received)(ctx, stanza, entered);
+    }
     match stanza.kind {
         Kind::Message => message::received(ctx, stanza, entered),
         Kind::Presence => presence::received(ctx, stanza),

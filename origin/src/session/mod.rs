@@ -199,6 +199,11 @@ impl Account {
         self.credentials.is_some()
     }
 
+    /// Whether it is an account or a room: what is nothing need not stay in memory.
+    pub fn is_somebody(&self) -> bool {
+        self.exists() || self.slots.muc.is_room()
+    }
+
     /// The session of this id.
     pub fn session(&self, id: SessionId) -> Option<&Session> {
         let found = self.sessions.iter().find(|session| session.id == id);

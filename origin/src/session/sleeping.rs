@@ -18,6 +18,10 @@ pub(crate) struct Asleep {
     pub(crate) rows: Vec<(SessionId, Option<u64>)>,
 }
 
+/// The key of a row that says no more than that the address must be looked at when its slot has
+/// another owner: a room has occupants.
+pub(crate) const ROOM_KEY: &str = "room";
+
 /// The key of a session's row.
 pub(crate) fn session_key(id: SessionId) -> String {
     format!("{id}")

@@ -13,7 +13,7 @@ use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
 use super::work::Cause;
-use crate::hooks::context::Effect;
+use crate::hooks::context::{Effect, Fan};
 use crate::route::bounce;
 use crate::session::marks::MARKS;
 use crate::store::Write;
@@ -68,6 +68,14 @@ impl Shard {
                     self.owe(debt);
                     Output::Send(stanza, entered, sources.next(cause), debt)
                 }),
+                Effect::Fan(fan) => {
+                    for send in sends(&fan) {
+                        self.owe(debt);
+                        let output = Output::Send(send.0, fan.entered, send.1, debt);
+                        self.hold_or_emit(place, resident, output, has_written);
+                    }
+                    None
+                }
                 Effect::Ending(session) => {
                     sources.end(session);
                     None
@@ -154,8 +162,14 @@ impl Shard {
                 self.asleep.insert((until, session));
                 return None;
             }
+            Effect::WakeAt(at) => {
+                self.alarms.insert((at, place));
+                return None;
+            }
             // These depend on what the handler did before.
-            Effect::Write(_) | Effect::Route(..) | Effect::Ending(_) => return None,
+            Effect::Write(_) | Effect::Route(..) | Effect::Ending(_) | Effect::Fan(_) => {
+                return None;
+            }
         })
     }
 
@@ -240,15 +254,32 @@ impl Shard {
     /// it ends here.
     fn destination(&self, stanza: Arc<Stanza>) -> Option<Arc<Stanza>> {
         let to = stanza.to.as_ref()?;
+        if self.shared.is_service(to.domain()) {
+            return Some(stanza);
+        }
         if !self.shared.is_local(to.domain()) {
             let bounced = bounce::no_such_host(&stanza)?;
             let back = bounced
                 .to
                 .as_ref()
-                .is_some_and(|to| self.shared.is_local(to.domain()));
+                .is_some_and(|to| self.shared.serves(to.domain()));
             return back.then(|| Arc::new(bounced));
         }
         // The server itself has no account: what is for it has been answered on the way.
         to.local().is_some().then_some(stanza)
     }
+}
+
+/// The stanzas of a fan, one by one.
+fn sends(fan: &Fan) -> impl Iterator<Item = (Arc<Stanza>, Option<Source>)> {
+    fan.to.iter().flat_map(|to| {
+        fan.stanzas.iter().zip(0..).map(|(stanza, more)| {
+            let stanza = Arc::new((**stanza).clone().to(to.clone()));
+            let source = fan.source.map(|first| Source {
+                number: first.number + more,
+                ..first
+            });
+            (stanza, source)
+        })
+    })
 }

@@ -195,6 +195,8 @@ pub(super) enum Work {
     Register(EdgeId, ConnectionId, Box<Register>),
     Bind(EdgeId, ConnectionId, Box<Bind>),
     Answered(Box<Answered>),
+    /// A time that the address asked for has come.
+    Alarm,
     Verified(Box<Verified>),
     Admin(Box<Request>),
 }
@@ -220,6 +222,7 @@ impl Work {
                 | Self::Kept(..)
                 | Self::Pay(_)
                 | Self::Wake
+                | Self::Alarm
                 | Self::CatchUp(_)
                 | Self::Astray(..)
         )

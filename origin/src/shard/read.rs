@@ -107,7 +107,8 @@ impl Shard {
         for load in &self.shared.pipeline.load {
             load(&resident.account.jid, snapshot, &mut slots)?;
         }
-        let sleeping = rows().filter(|(table, ..)| *table == SLEEPING.id);
+        let sleeping = rows()
+            .filter(|(table, key, _)| *table == SLEEPING.id && **key != *sleeping::ROOM_KEY);
         let sleeping = sleeping.map(|(_, key, value)| (&**key, value));
         let asleep = sleeping::read(sleeping, &self.shared.pipeline.keepers, self.now)?;
         let account = &mut resident.account;
@@ -171,7 +172,7 @@ impl Shard {
                 continue;
             }
             let since = resident.account.touched;
-            if resident.account.exists() && now.mono.saturating_sub(since) < idle_ms {
+            if resident.account.is_somebody() && now.mono.saturating_sub(since) < idle_ms {
                 resident.is_queued = true;
                 self.idle.push_back((since, place));
                 continue;
@@ -194,6 +195,13 @@ impl Shard {
             if let Some(place) = self.sessions.get(&session).copied() {
                 self.run_at(place, Work::Expire(session), now);
             }
+        }
+        while let Some((at, place)) = self.alarms.first().copied() {
+            if at > now.mono {
+                break;
+            }
+            self.alarms.pop_first();
+            self.run_at(place, Work::Alarm, now);
         }
         for place in std::mem::take(&mut self.unread) {
             if let Some(resident) = self.residents.get_mut(place) {

@@ -54,6 +54,8 @@ pub struct Shard {
     pub(super) unread: Vec<Place>,
     /// Sessions without a connection, and when they are over, in monotonic milliseconds.
     pub(super) asleep: BTreeSet<(u64, SessionId)>,
+    /// Addresses of services that asked to be called, and when, in monotonic milliseconds.
+    pub(super) alarms: BTreeSet<(u64, Place)>,
     /// Sessions that change their presence too fast: the latest is sent each second.
     pub(super) paced: Vec<SessionId>,
     /// Stanzas for slots of this very shard: handled before anything new is taken.
@@ -108,6 +110,7 @@ impl Shard {
             idle: VecDeque::new(),
             unread: Vec::new(),
             asleep: BTreeSet::new(),
+            alarms: BTreeSet::new(),
             paced: Vec::new(),
             local: VecDeque::new(),
             debts: Debts::default(),

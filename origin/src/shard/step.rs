@@ -253,6 +253,7 @@ impl Shard {
             return self.emit(Output::Settle(routed.receipt));
         };
         let is_known_absent = concerns_sessions_only(&routed.stanza)
+            && !self.shared.is_service(to.domain())
             && !self.listing.contains(&slot)
             && self.residents.find(to.bare()).is_none();
         if is_known_absent {
@@ -484,7 +485,7 @@ impl Shard {
             return;
         }
         resident.is_queued = true;
-        match resident.account.exists() {
+        match resident.account.is_somebody() {
             true => self.idle.push_back((resident.account.touched, place)),
             // Somebody tries addresses: what is not there must not fill the memory.
             false => self.idle.push_front((0, place)),

@@ -69,7 +69,14 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Store(session) => resumption::store(ctx, session),
         Work::Kept(session, by) => resumption::kept(ctx, session, by),
         Work::Pay(debt) => ctx.effect(Effect::Pay(debt)),
-        Work::Wake => {}
+        Work::Wake | Work::Alarm => {
+            let service = ctx.shared.pipeline.service;
+            if let Some(service) = service
+                && ctx.shared.is_service(ctx.account.jid.domain())
+            {
+                (service.alarm)(ctx);
+            }
+        }
         Work::CatchUp(session) => {
             presence::catch_up(ctx, session);
             offline::try_again(ctx);
@@ -263,6 +270,7 @@ impl Cause {
             | Work::Store(_)
             | Work::Pay(_)
             | Work::Wake
+            | Work::Alarm
             | Work::CatchUp(_)
             | Work::Abort(..)
             | Work::Admin(_) => Self::Nobody,
@@ -361,7 +369,7 @@ impl Cause {
 }
 
 fn refusal(shard: &Shard, stanza: &Stanza, error: &StanzaError) -> Vec<Output> {
-    let to_local = |to: &Jid| shard.shared.is_local(to.domain());
+    let to_local = |to: &Jid| shard.shared.serves(to.domain());
     let reply =
         bounce::reply(stanza, error).filter(|reply| reply.to.as_ref().is_some_and(to_local));
     let send = reply.map(|reply| Output::Send(Arc::new(reply), 0, None, None));

@@ -33,12 +33,16 @@ impl Source {
     /// The part of what a stanza brings to sessions of its own account.
     pub const OWN: u32 = u32::MAX - 1;
 
+    /// The part of what a room sends: `session` is the room's name, `number` grows with each
+    /// stanza. Whoever has had a number has had all before it.
+    pub const OF_ROOM: u32 = u32::MAX - 2;
+
     /// The number of the end of a session, which comes after all it sent.
     pub const END: u64 = u64::MAX;
 
     /// Whether a client sent it.
     pub const fn is_of_client(self) -> bool {
-        self.part != Self::OF_SHARD
+        !matches!(self.part, Self::OF_SHARD | Self::OF_ROOM)
     }
 }
 

@@ -37,6 +37,22 @@ pub const LAST_ACTIVITY: &str = "jabber:iq:last";
 pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// XEP-0030: service discovery, items.
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+/// XEP-0045: multi-user chat, the join and the disco feature.
+pub const MUC: &str = "http://jabber.org/protocol/muc";
+/// XEP-0045: what a room tells and is asked by users.
+pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
+/// XEP-0045: requests of admins.
+pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+/// XEP-0045: requests of owners.
+pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+/// XEP-0045 §15.5.3: the form type of a room's configuration.
+pub const MUC_CONFIG: &str = "http://jabber.org/protocol/muc#roomconfig";
+/// XEP-0045 §15.5.4: the form type of what discovery tells of a room.
+pub const MUC_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
+/// XEP-0045 §15.5.2: the form type of a request for voice.
+pub const MUC_REQUEST: &str = "http://jabber.org/protocol/muc#request";
+/// XEP-0045 §15.5.1: the form type of a registration with a room.
+pub const MUC_REGISTER: &str = "http://jabber.org/protocol/muc#register";
 /// XEP-0049: private XML storage.
 pub const PRIVATE: &str = "jabber:iq:private";
 /// XEP-0054: vcard-temp.
@@ -81,6 +97,8 @@ pub const STANZA_ID: &str = "urn:xmpp:sid:0";
 pub const BIND2: &str = "urn:xmpp:bind:0";
 /// XEP-0388: extensible SASL profile.
 pub const SASL2: &str = "urn:xmpp:sasl:2";
+/// XEP-0421: occupant identifiers.
+pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 /// XEP-0440: SASL channel-binding type capability.
 pub const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0478: stream limits advertisement.

@@ -143,6 +143,10 @@ impl Rig {
     ) -> Self {
         let mut config = Config {
             domains: vec!["x".to_owned()],
+            muc: crate::config::Muc {
+                services: vec!["rooms.x".to_owned()],
+                ..crate::config::Muc::default()
+            },
             scram_iterations: 4096,
             ..Config::default()
         };
@@ -151,6 +155,7 @@ impl Rig {
         features.push(&POISON);
         let shared = Arc::new(Shared {
             domains: vec![jid("x")],
+            services: config.muc.services.iter().map(|it| jid(it)).collect(),
             pipeline: Pipeline::new(&features).expect("no clash"),
             throttle: Throttle::new(1000, 1000),
             started_unix: 1_000_000,

@@ -1,0 +1,218 @@
+//! Presence of a room: who hears of whom, and with what (XEP-0045 §7.2.2 ff.).
+//!
+//! Real addresses are for moderators, or for everybody in a non-anonymous room. An occupant whose
+//! role is not among those whose presence is broadcast is seen by itself and by moderators alone.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use couplet_proto::xmpp::ns;
+use couplet_proto::xmpp::payload::Payload;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use super::affiliation::{Affiliation, Role};
+use super::occupant::Occupant;
+use super::room::Room;
+use crate::hooks::Ctx;
+use crate::hooks::context::Fan;
+
+/// What is said with a presence besides who it is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Said {
+    /// Status codes for everybody (§15.6.2).
+    pub(super) codes: Vec<u16>,
+    /// Further ones for the occupant itself; 110 is added.
+    pub(super) own_codes: Vec<u16>,
+    /// With 303: the nick it has from now on.
+    pub(super) nick: Option<Box<str>>,
+    /// Who caused it: its nick, and its bare address for those who see addresses.
+    pub(super) actor: Option<(Option<Box<str>>, Jid)>,
+    /// Why, in the words of whoever caused it.
+    pub(super) reason: Option<String>,
+    /// A further child of the `x`, such as `destroy`.
+    pub(super) child: Option<Element>,
+}
+
+/// Who looks at a presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Viewer {
+    /// Sees the nick.
+    Anybody,
+    /// Sees the real address too.
+    Trusted,
+    /// Is the occupant.
+    Itself,
+}
+
+/// Tells everybody who is to hear of it that an occupant is in the room as it is now: it has
+/// entered, or its presence, role or affiliation has changed.
+pub(super) fn show(ctx: &mut Ctx<'_>, room: &mut Room, jid: &Jid, said: &Said) {
+    if let Some(occupant) = room.occupants.get(jid).cloned() {
+        broadcast(ctx, room, &occupant, Type::Available, said);
+    }
+}
+
+/// Tells everybody who is to hear of it that `gone`, which is no occupant any more, has left, has
+/// another nick, or was removed: then its role is none. Its other sessions under the nick stay.
+pub(super) fn leave(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant, said: &Said) {
+    let has_others = !room.occupants.of_nick(&gone.nick).is_empty();
+    if has_others && said.nick.is_none() {
+        // To the others the user is still here.
+        let own = compose(ctx, room, gone, Type::Unavailable, said, Viewer::Itself);
+        return send(ctx, vec![own], vec![gone.jid.clone()]);
+    }
+    broadcast(ctx, room, gone, Type::Unavailable, said);
+}
+
+/// What somebody who enters is told of those who are there: one presence for each nick but its
+/// own.
+pub(super) fn roster(ctx: &mut Ctx<'_>, room: &Room, to: &Occupant) {
+    let is_trusted = room.settings.is_non_anonymous || to.role == Role::Moderator;
+    let viewer = match is_trusted {
+        true => Viewer::Trusted,
+        false => Viewer::Anybody,
+    };
+    let mut all = Vec::new();
+    for other in room.occupants.nicks() {
+        let is_seen = room.settings.shows(other.role) || to.role == Role::Moderator;
+        if other.nick != to.nick && is_seen {
+            let said = Said::default();
+            all.push(compose(ctx, room, other, Type::Available, &said, viewer));
+        }
+    }
+    send(ctx, all, vec![to.jid.clone()]);
+}
+
+/// Sends stanzas to sessions.
+pub(super) fn send(ctx: &mut Ctx<'_>, stanzas: Vec<Arc<Stanza>>, to: Vec<Jid>) {
+    ctx.fan(Fan {
+        stanzas: stanzas.into(),
+        to: to.into(),
+        source: None,
+        entered: 0,
+    });
+}
+
+/// XEP-0421 §4: the same for a user whatever its nick and session, and different in every room.
+pub(super) fn occupant_id(room: &Room, jid: &Jid) -> Element {
+    let mac = Hmac::<Sha256>::new_from_slice(&room.secret);
+    let mut mac = mac.expect("a key of any length will do");
+    mac.update(jid.bare().as_bytes());
+    let id = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+    Element::new("occupant-id", ns::OCCUPANT_ID).attr("id", id)
+}
+
+/// What a client says of itself, without what only a room may say (§17.?, XEP-0421 §4).
+pub(super) fn cleaned(payload: &Payload) -> Payload {
+    payload.without(|child| {
+        child.has_ns(ns::MUC)
+            || child.has_ns(ns::MUC_USER)
+            || child.has_ns(ns::OCCUPANT_ID)
+            || child.has_ns(ns::STANZA_ID)
+            || child.is("delay", ns::DELAY)
+    })
+}
+
+fn broadcast(
+    ctx: &mut Ctx<'_>,
+    room: &mut Room,
+    occupant: &Occupant,
+    type_: Type,
+    said: &Said,
+) {
+    let is_shown = room.settings.shows(occupant.role) || said.nick.is_some();
+    // One who is removed has no role any more; whether it was seen is not known: it is said again.
+    let is_shown = is_shown || type_ == Type::Unavailable;
+    let is_for_all = room.settings.is_non_anonymous;
+    let (mut trusted, mut others, mut own) = (Vec::new(), Vec::new(), Vec::new());
+    for other in room.occupants.iter() {
+        let is_own = other.jid == occupant.jid
+            || (other.nick == occupant.nick && other.jid.is_same_bare(&occupant.jid));
+        match other.role == Role::Moderator {
+            _ if is_own => own.push(other.jid.clone()),
+            true => trusted.push(other.jid.clone()),
+            false if is_shown && is_for_all => trusted.push(other.jid.clone()),
+            false if is_shown => others.push(other.jid.clone()),
+            false => {}
+        }
+    }
+    if !own.contains(&occupant.jid) {
+        own.push(occupant.jid.clone());
+    }
+    for (viewer, to) in [
+        (Viewer::Trusted, trusted),
+        (Viewer::Anybody, others),
+        (Viewer::Itself, own),
+    ] {
+        if !to.is_empty() {
+            let stanza = compose(ctx, room, occupant, type_, said, viewer);
+            send(ctx, vec![stanza], to);
+        }
+    }
+}
+
+fn compose(
+    ctx: &Ctx<'_>,
+    room: &Room,
+    occupant: &Occupant,
+    type_: Type,
+    said: &Said,
+    viewer: Viewer,
+) -> Arc<Stanza> {
+    let affiliation = room.affiliation(ctx.shared, &occupant.jid);
+    let x = said_of(occupant, affiliation, type_, said, viewer);
+    let mut stanza = Stanza::new(Kind::Presence, type_);
+    stanza.from = room.occupant_jid(&occupant.nick);
+    if type_ == Type::Available {
+        stanza.payload = occupant.presence.clone();
+    }
+    stanza.payload = stanza.payload.with(&x).with(&occupant_id(room, &occupant.jid));
+    Arc::new(stanza)
+}
+
+fn said_of(
+    occupant: &Occupant,
+    affiliation: Affiliation,
+    type_: Type,
+    said: &Said,
+    viewer: Viewer,
+) -> Element {
+    let role = match type_ {
+        Type::Unavailable if said.nick.is_none() => Role::None,
+        _ => occupant.role,
+    };
+    let mut item = Element::new("item", ns::MUC_USER)
+        .attr("affiliation", affiliation.name())
+        .attr("role", role.name());
+    if viewer != Viewer::Anybody {
+        item.set_attr("jid", occupant.jid.as_str());
+    }
+    if let Some(nick) = &said.nick {
+        item.set_attr("nick", nick.as_ref());
+    }
+    if let Some((nick, jid)) = &said.actor {
+        let actor = Element::new("actor", ns::MUC_USER).attr_opt("nick", nick.as_deref());
+        let sees = viewer == Viewer::Trusted || nick.is_none();
+        item = item.child(actor.attr_opt("jid", sees.then(|| jid.bare())));
+    }
+    if let Some(reason) = &said.reason {
+        item = item.text_child("reason", reason.as_str());
+    }
+    let mut codes = said.codes.clone();
+    if viewer == Viewer::Itself {
+        codes.extend(&said.own_codes);
+        codes.push(110);
+    }
+    codes.sort_unstable();
+    codes.dedup();
+    let codes = codes
+        .into_iter()
+        .map(|code| Element::new("status", ns::MUC_USER).attr("code", code.to_string()));
+    Element::new("x", ns::MUC_USER)
+        .child(item)
+        .children_from(said.child.clone())
+        .children_from(codes)
+}

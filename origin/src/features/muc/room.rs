@@ -1,0 +1,112 @@
+//! Room: what a room is, in memory.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use couplet_proto::link::id::{SessionId, Source};
+use couplet_proto::{Jid, Stanza};
+
+use super::affiliation::{Affiliation, Role};
+use super::occupant::Occupants;
+use super::settings::Settings;
+use crate::hooks::context::Shared;
+
+/// A room.
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Its bare address.
+    pub(super) jid: Jid,
+    /// Names what it sends; drawn when it is created, so that another room at the same address
+    /// later has another one.
+    pub(super) name: SessionId,
+    pub(super) settings: Settings,
+    /// Until its creator has configured it nobody else may enter (§10.1.3).
+    pub(super) is_locked: bool,
+    /// Bare addresses with an affiliation other than none, or a reserved nick.
+    pub(super) members: BTreeMap<Jid, Member>,
+    pub(super) occupants: Occupants,
+    pub(super) subject: Option<Subject>,
+    /// What it has sent of late, oldest first.
+    pub(super) history: VecDeque<Past>,
+    /// The number of the last message it has sent.
+    pub(super) last: u64,
+    /// Makes occupant ids (XEP-0421).
+    pub(super) secret: [u8; 32],
+    /// The hash of its avatar (XEP-0486), if it has one.
+    pub(super) avatar: Option<Box<str>>,
+    /// It has just been read: what it sent of late may not have arrived.
+    pub(super) is_fresh: bool,
+}
+
+/// What is kept of a bare address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Member {
+    pub(super) affiliation: Affiliation,
+    /// The nick it has registered (§7.10), prepared.
+    pub(super) nick: Option<Box<str>>,
+    /// Why it has this affiliation.
+    pub(super) reason: Option<Box<str>>,
+}
+
+/// The subject (§8.1).
+#[derive(Debug, Clone)]
+pub(super) struct Subject {
+    /// The message that set it, without `to`.
+    pub(super) stanza: Arc<Stanza>,
+    /// When, in milliseconds since 1970.
+    pub(super) at: u64,
+}
+
+/// A message that was sent to everybody.
+#[derive(Debug, Clone)]
+pub(super) struct Past {
+    /// Its number: grows with each message.
+    pub(super) number: u64,
+    /// As it was sent, without `to`.
+    pub(super) stanza: Arc<Stanza>,
+    /// When, in milliseconds since 1970.
+    pub(super) at: u64,
+    /// The bare address of its sender.
+    pub(super) by: Jid,
+    /// Whether those who enter are shown it. What is not is kept for a minute only, for those it
+    /// may not have reached.
+    pub(super) is_shown: bool,
+}
+
+// === impl Room ===
+
+impl Room {
+    /// What an address is to the room: the operator's admins own every room.
+    pub(super) fn affiliation(&self, shared: &Shared, jid: &Jid) -> Affiliation {
+        let admins = &shared.config.muc.admins;
+        if admins.iter().any(|admin| *admin == *jid.bare()) {
+            return Affiliation::Owner;
+        }
+        let known = self.members.get(&jid.to_bare());
+        known.map_or(Affiliation::None, |known| known.affiliation)
+    }
+
+    /// The role of somebody who enters with this affiliation (§5.1.2).
+    pub(super) fn role_of(&self, affiliation: Affiliation) -> Role {
+        match affiliation {
+            Affiliation::Outcast => Role::None,
+            Affiliation::None if self.settings.is_moderated => Role::Visitor,
+            Affiliation::None | Affiliation::Member => Role::Participant,
+            Affiliation::Admin | Affiliation::Owner => Role::Moderator,
+        }
+    }
+
+    /// The address of an occupant: `None` if the nick is no resource.
+    pub(super) fn occupant_jid(&self, nick: &str) -> Option<Jid> {
+        self.jid.with_resource(nick).ok()
+    }
+
+    /// What the message of a number comes from: the same whoever sends it again.
+    pub(super) fn source(&self, number: u64) -> Source {
+        Source {
+            session: self.name,
+            number,
+            part: Source::OF_ROOM,
+        }
+    }
+}
