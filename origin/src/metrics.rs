@@ -94,6 +94,14 @@ pub fn describe() {
         "Clients that asked for a former session, by outcome."
     );
     describe_counter!(
+        "couplet_origin_fans_total",
+        "Times that something was sent to many sessions at once, as rooms do."
+    );
+    describe_counter!(
+        "couplet_origin_fanned_total",
+        "Sessions that something was sent to at once with others."
+    );
+    describe_counter!(
         "couplet_origin_duplicates_total",
         "Stanzas sent again after a failure that had been applied before."
     );
@@ -175,6 +183,12 @@ pub(crate) fn stale_frame() {
 /// bring it.
 pub(crate) fn resumption(outcome: &'static str) {
     counter!("couplet_origin_resumptions_total", "outcome" => outcome).increment(1);
+}
+
+/// A room, or whoever else sends to many, has sent to so many sessions at once.
+pub(crate) fn fanned(receivers: usize) {
+    counter!("couplet_origin_fans_total").increment(1);
+    counter!("couplet_origin_fanned_total").increment(receivers as u64);
 }
 
 /// A stanza came once more and was not applied again.

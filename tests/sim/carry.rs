@@ -7,7 +7,7 @@ use couplet_origin::shard::event::{Answered, Event, Receipt, Routed, Verified};
 use couplet_origin::store::{Error, Write};
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::EdgeId;
-use couplet_proto::link::peer::{Settled, ToPeer};
+use couplet_proto::link::peer::{Forward, Settled};
 use couplet_proto::slot::Slot;
 
 use crate::mutations::Mutation;
@@ -140,7 +140,7 @@ impl World {
                 if shard != id {
                     return;
                 }
-                let stanza = ToPeer {
+                let stanza = Forward {
                     slot,
                     epoch,
                     shard,

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::{EdgeId, PeerId};
-use couplet_proto::link::peer::{Owned, Settled, ToPeer};
+use couplet_proto::link::peer::{Forward, Owned, Settled};
 use couplet_proto::slot::Slot;
 
 use crate::store::Node;
@@ -54,7 +54,7 @@ pub(crate) struct PeerLink {
     /// What its ends call it.
     pub(crate) id_at_from: PeerId,
     pub(crate) id_at_to: PeerId,
-    pub(crate) forward: VecDeque<ToPeer>,
+    pub(crate) forward: VecDeque<Forward>,
     pub(crate) back: VecDeque<Back>,
     pub(crate) is_cut: bool,
     pub(crate) from_knows: bool,

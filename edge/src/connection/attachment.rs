@@ -90,6 +90,11 @@ impl Attachment {
         }
     }
 
+    /// Its full address.
+    pub(super) fn jid(&self) -> &Jid {
+        &self.jid
+    }
+
     /// From here on the client counts itself what it has.
     pub(super) fn is_managed_now(&mut self) {
         self.managed_from = self.written;

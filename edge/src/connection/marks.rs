@@ -31,6 +31,8 @@ pub(super) struct Marks {
 struct Seen {
     highest: u64,
     stanzas: SmallVec<[(u64, u32); 1]>,
+    /// Whether it is a room.
+    is_room: bool,
 }
 
 // === impl Marks ===
@@ -78,7 +80,7 @@ impl Seen {
         let of_shard = self
             .stanzas
             .is_empty()
-            .then_some((self.highest, Source::OF_SHARD));
+            .then_some((self.highest, self.part()));
         let stanzas = self.stanzas.iter().copied().chain(of_shard);
         stanzas.map(move |(number, part)| Source {
             session,
@@ -87,10 +89,18 @@ impl Seen {
         })
     }
 
+    /// The part of what no client sent.
+    fn part(&self) -> u32 {
+        match self.is_room {
+            true => Source::OF_ROOM,
+            false => Source::OF_SHARD,
+        }
+    }
+
     fn has(&self, source: Source) -> bool {
         match source.is_of_client() {
             true => self.stanzas.contains(&(source.number, source.part)),
-            // What a shard makes comes in order, with gaps of any size.
+            // What a shard or a room makes comes in order, with gaps of any size.
             false => source.number <= self.highest,
         }
     }
@@ -102,6 +112,7 @@ impl Seen {
         if source.number != Source::END {
             self.highest = self.highest.max(source.number);
         }
+        self.is_room = source.part == Source::OF_ROOM;
         if source.is_of_client() {
             let oldest = self.highest.saturating_sub(WINDOW);
             self.stanzas.retain(|(number, _)| *number >= oldest);

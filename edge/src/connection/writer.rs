@@ -135,7 +135,9 @@ impl Connection {
         }
         self.deadlines
             .marked(attachment.marks.is_some(), self.edge.clock);
-        delivered.stanza.write(&mut self.output);
+        // What is for many does not name each.
+        let to = attachment.jid();
+        delivered.stanza.write_to(to, &mut self.output);
         let out = self.edge.metrics.stanzas_out(delivered.stanza.kind);
         out.increment(1);
         let entry = Unacked {

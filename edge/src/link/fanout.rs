@@ -6,7 +6,7 @@ use std::task::Waker;
 
 use couplet_proto::link::Downlink;
 use couplet_proto::link::epoch::Epoch;
-use couplet_proto::link::frame::{Detached, Frame, ToEdge};
+use couplet_proto::link::frame::{Detached, Fan, Frame, Receiver, ToEdge};
 use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::slot::{SLOTS, Slot};
 use smallvec::SmallVec;
@@ -61,7 +61,11 @@ impl Downlink for Link {
     fn send(&self, frames: &mut Vec<Frame<ToEdge>>) -> Vec<(Slot, Epoch)> {
         let mut wakers = Wakers::new();
         let mut refused = Vec::new();
-        for frame in frames.drain(..) {
+        for mut frame in frames.drain(..) {
+            if let ToEdge::Fan(fan) = &mut frame.body {
+                self.fan_out(fan, &mut wakers, &mut refused);
+                continue;
+            }
             // An exchange stays with the origin that began it, whoever owns the slot now.
             let is_fenced = !matches!(
                 frame.body,
@@ -86,6 +90,31 @@ impl Downlink for Link {
 }
 
 impl Link {
+    /// Gives stanzas to connections, each under the fence of its own slot.
+    fn fan_out(&self, fan: &Fan, wakers: &mut Wakers, refused: &mut Vec<(Slot, Epoch)>) {
+        for receiver in &fan.receivers {
+            let Receiver {
+                connection,
+                slot,
+                epoch,
+            } = *receiver;
+            let is_taken = self.epochs.admit(slot, epoch)
+                && fan.each().fold(true, |is_taken, (stanza, source)| {
+                    let item = Item::Stanza(Delivered {
+                        stanza: Arc::clone(stanza),
+                        source: Some(source),
+                        log: None,
+                        entered: fan.entered,
+                    });
+                    self.push(slot, connection, item, epoch, wakers) && is_taken
+                });
+            if !is_taken {
+                self.metrics.frames_stale.increment(1);
+                refused.push((slot, epoch));
+            }
+        }
+    }
+
     /// Gives a frame to its connections, or to what is kept of them; false when it is refused as of
     /// a former owner.
     fn hand_out(&self, frame: Frame<ToEdge>, wakers: &mut Wakers) -> bool {

@@ -101,6 +101,9 @@ pub struct Fan {
     /// What the first stanza comes from, if that is the same for whoever sends it again; numbers
     /// grow by one with each stanza, and who has had one has had all before it.
     pub source: Option<Source>,
+    /// Names the list of receivers where it is much the same each time: then links carry only its
+    /// changes; 0: it has no name.
+    pub list: u64,
     /// When it entered, in monotonic milliseconds; 0 when it did not come from a client.
     pub entered: u64,
 }

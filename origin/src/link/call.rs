@@ -10,7 +10,7 @@ use couplet_link::queue::{Queue, Refused};
 use couplet_link::{CONNECT_TIMEOUT, Call, Ended, MESSAGE_BYTES_MAX};
 use couplet_proto::link::Waiting;
 use couplet_proto::link::id::{NodeId, PeerId};
-use couplet_proto::link::peer::{Leave, ToPeer};
+use couplet_proto::link::peer::{Forwards, Leave, ToPeer};
 use couplet_proto::link::wire::hello::{Hello, Role};
 use couplet_proto::link::wire::v1::link_client::LinkClient;
 use couplet_proto::link::wire::{owned, peer, v1};
@@ -33,9 +33,6 @@ const STANZAS_MAX: usize = 4096;
 /// Bytes that may wait for one lane of another origin.
 const BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// Bytes of a frame besides its stanza, about.
-const FRAME_BYTES: usize = 48;
-
 /// How long an answer for an operator may take: it may have to be stored.
 const ASK_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -53,6 +50,8 @@ struct Lane {
     queue: Queue<ToPeer>,
     asked: Mutex<Asked>,
     next: AtomicU64,
+    /// Whether the other end takes stanzas for many at once.
+    knows_fans: bool,
 }
 
 /// Requests to leave slots.
@@ -140,7 +139,8 @@ impl Call for Caller {
         if hello.incarnation == self.node.hello.incarnation || !self.reached().insert(reached) {
             return Ended::Duplicate;
         }
-        let lane = Arc::new(Lane::new(hello.node.clone(), channel));
+        let knows_fans = hello.knows_fans();
+        let lane = Arc::new(Lane::new(hello.node.clone(), channel, knows_fans));
         let id = self.node.peers.next_id();
         self.node.peers.link(id, Arc::clone(&lane) as Arc<_>);
         // The stream has ended only when the connection has, which is found below.
@@ -171,14 +171,28 @@ impl Call for Caller {
 // === impl Lane ===
 
 impl Lane {
-    fn new(node: NodeId, channel: Channel) -> Self {
+    fn new(node: NodeId, channel: Channel, knows_fans: bool) -> Self {
         Self {
             node,
             channel,
             queue: Queue::new(STANZAS_MAX, BYTES_MAX),
             asked: Mutex::default(),
             next: AtomicU64::new(1),
+            knows_fans,
         }
+    }
+
+    /// One frame for each stanza and receiver. Sent again from the first when there is no room for
+    /// all: the receivers know what they have had.
+    fn send_singly(&self, forwards: &Forwards) -> Result<(), ()> {
+        for forward in forwards.single() {
+            let stanza = ToPeer::Forward(forward);
+            let bytes = stanza.wire_bytes();
+            if let Err(Refused::Full(_)) = self.queue.push(stanza, bytes) {
+                return Err(());
+            }
+        }
+        Ok(())
     }
 
     fn left(&self, left: Leave) {
@@ -219,7 +233,12 @@ impl Lane {
 
 impl PeerLink for Lane {
     fn try_send(&self, stanza: ToPeer) -> Result<(), ToPeer> {
-        let bytes = FRAME_BYTES + stanza.stanza.wire_bytes();
+        if let ToPeer::Forwards(forwards) = &stanza
+            && !self.knows_fans
+        {
+            return self.send_singly(forwards).map_err(|()| stanza);
+        }
+        let bytes = stanza.wire_bytes();
         match self.queue.push(stanza, bytes) {
             Err(Refused::Full(stanza)) => Err(stanza),
             Ok(()) | Err(Refused::Closed(_)) => Ok(()),

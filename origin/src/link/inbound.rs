@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::{EdgeId, NodeId, PeerId};
+use couplet_proto::link::peer::{Addressee, Forwards, ToPeer};
 use couplet_proto::link::wire::{peer as peers, up, v1};
 use couplet_proto::slot::Slot;
 use tokio::task::JoinSet;
@@ -14,7 +15,7 @@ use super::answers::Answers;
 use super::node::Node;
 use super::outbound::EdgeLane;
 use crate::shard::Event;
-use crate::shard::event::Change;
+use crate::shard::event::{Change, Fanned, FannedStanzas};
 
 /// Requests of one origin to leave slots that may be under way; more wait.
 const LEAVES_MAX: usize = 16;
@@ -119,9 +120,10 @@ async fn take_from_peer(
     node.to_origins.received(message.frames.len());
     for frame in message.frames {
         match peers::decode(frame) {
-            Ok(stanza) => {
+            Ok(ToPeer::Forward(stanza)) => {
                 node.forward(stanza.slot, Event::FromPeer(id, stanza)).await;
             }
+            Ok(ToPeer::Forwards(forwards)) => take_forwards(node, id, *forwards).await,
             Err(error) => {
                 node.to_origins.unreadable.increment(1);
                 warn!(%error, "a frame of an origin is left out");
@@ -140,6 +142,39 @@ async fn take_from_peer(
         });
     }
     while leaves.try_join_next().is_some() {}
+}
+
+/// One event for each shard that has receivers.
+async fn take_forwards(node: &Node, id: PeerId, forwards: Forwards) {
+    let Forwards {
+        shard,
+        stanzas,
+        source,
+        receivers,
+        list,
+    } = forwards;
+    let stanzas = Arc::new(FannedStanzas {
+        stanzas,
+        source,
+        list,
+        entered: 0,
+    });
+    let mut parts: Vec<Vec<Addressee>> = vec![Vec::new(); node.mailboxes.len()];
+    for receiver in receivers {
+        parts[node.mailboxes.shard_of(receiver.slot)].push(receiver);
+    }
+    for to in parts {
+        let Some(slot) = to.first().map(|first| first.slot) else {
+            continue;
+        };
+        let fanned = Fanned {
+            stanzas: Arc::clone(&stanzas),
+            peer: Some(id),
+            shard,
+            to,
+        };
+        node.forward(slot, Event::Fanned(fanned)).await;
+    }
 }
 
 /// Why a lane has no next message.

@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use couplet_link::metrics::Metrics;
 use couplet_link::queue::Queue;
-use couplet_proto::link::frame::{Frame, ToEdge};
+use couplet_proto::link::frame::{Delivery, Frame, ToEdge};
 use couplet_proto::link::peer::Owned;
 use couplet_proto::link::wire::hello::Hello;
+use couplet_proto::link::wire::lists::Lists;
 use couplet_proto::link::wire::{down, owned, v1};
 use couplet_proto::slot::Slot;
 use futures_util::Stream;
@@ -38,6 +39,8 @@ pub(super) struct EdgeLane {
     queue: Queue<Frame<ToEdge>>,
     owing: Mutex<Owing>,
     owners: Arc<OwnerMap>,
+    /// Whether the edge takes stanzas for many at once.
+    knows_fans: bool,
     /// True when too much waits.
     cut: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -60,7 +63,11 @@ impl EdgeLane {
     /// The lane that an edge has asked for.
     pub(super) fn new(hello: &Hello, node: &Node) -> Self {
         let owners = Arc::clone(&node.owners);
-        Self::of(hello.lane, hello.lanes, owners, Arc::clone(&node.to_edges))
+        let metrics = Arc::clone(&node.to_edges);
+        Self {
+            knows_fans: hello.knows_fans(),
+            ..Self::of(hello.lane, hello.lanes, owners, metrics)
+        }
     }
 
     /// Lane `number` of `lanes`.
@@ -76,6 +83,7 @@ impl EdgeLane {
             queue: Queue::new(usize::MAX, BYTES_MAX),
             owing: Mutex::default(),
             owners,
+            knows_fans: true,
             cut: watch::Sender::new(false),
             metrics,
         }
@@ -123,17 +131,24 @@ impl EdgeLane {
             hello: Some(hello),
             ..v1::OriginBatch::default()
         };
-        let state = (self, announced, Some(greeting));
-        unfold(state, |(lane, mut announced, greeting)| async move {
-            let message = match greeting {
-                Some(greeting) => greeting,
-                None => lane.next(&mut announced).await?,
-            };
-            Some((message, (lane, announced, None)))
-        })
+        let state = (self, announced, Lists::default(), Some(greeting));
+        unfold(
+            state,
+            |(lane, mut announced, mut lists, greeting)| async move {
+                let message = match greeting {
+                    Some(greeting) => greeting,
+                    None => lane.next(&mut announced, &mut lists).await?,
+                };
+                Some((message, (lane, announced, lists, None)))
+            },
+        )
     }
 
-    async fn next(&self, announced: &mut Subscription) -> Option<v1::OriginBatch> {
+    async fn next(
+        &self,
+        announced: &mut Subscription,
+        lists: &mut Lists,
+    ) -> Option<v1::OriginBatch> {
         let mut batch = Vec::new();
         let owned = tokio::select! {
             // First, so that nothing is sent for a slot before the edge knows whose it is.
@@ -148,7 +163,10 @@ impl EdgeLane {
         Some(v1::OriginBatch {
             hello: None,
             owned: owned::encode(&owned),
-            frames: batch.into_iter().map(down::encode).collect(),
+            frames: batch
+                .into_iter()
+                .map(|frame| down::encode(frame, lists))
+                .collect(),
         })
     }
 
@@ -183,6 +201,9 @@ impl Lane for EdgeLane {
             frames.clear();
             return false;
         }
+        if !self.knows_fans {
+            take_apart(frames);
+        }
         owing.queued += frames.len() as u64;
         for frame in frames.drain(..) {
             let bytes = bytes(&frame.body);
@@ -206,11 +227,45 @@ impl Lane for EdgeLane {
     }
 }
 
+/// Writes stanzas for many as one frame for each and receiver, for an edge that knows no other.
+fn take_apart(frames: &mut Vec<Frame<ToEdge>>) {
+    if !frames
+        .iter()
+        .any(|frame| matches!(frame.body, ToEdge::Fan(_)))
+    {
+        return;
+    }
+    for frame in std::mem::take(frames) {
+        let ToEdge::Fan(fan) = &frame.body else {
+            frames.push(frame);
+            continue;
+        };
+        for receiver in &fan.receivers {
+            let deliveries = fan.each().map(|(stanza, source)| Frame {
+                slot: receiver.slot,
+                epoch: receiver.epoch,
+                body: ToEdge::Deliver(Delivery {
+                    connections: smallvec::smallvec![receiver.connection],
+                    stanza: Arc::clone(stanza),
+                    source: Some(source),
+                    log: None,
+                    entered: fan.entered,
+                }),
+            });
+            frames.extend(deliveries);
+        }
+    }
+}
+
 /// How much of a message a frame takes, about.
 fn bytes(frame: &ToEdge) -> usize {
     let more = match frame {
         ToEdge::Deliver(delivery) => {
             delivery.stanza.wire_bytes() + delivery.connections.len() * size_of::<u64>()
+        }
+        ToEdge::Fan(fan) => {
+            let stanzas = fan.stanzas.iter().map(|stanza| stanza.wire_bytes());
+            stanzas.sum::<usize>() + fan.receivers.len() * size_of::<u64>()
         }
         ToEdge::Registered { answer, .. } => answer.wire_bytes(),
         ToEdge::Keep { state, .. } => state.len(),

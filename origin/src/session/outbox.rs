@@ -21,8 +21,8 @@ const KEPT_PLACES: usize = 8;
 /// How many stanzas of others are remembered after they were delivered.
 const RECENT_MAX: usize = 64;
 
-/// How many that former owners have delivered.
-const FORMER_MAX: usize = 128;
+/// How many that former owners have delivered, and rooms.
+const FORMER_MAX: usize = 256;
 
 /// The stanzas on their way to one client.
 #[derive(Debug, Default)]
@@ -39,7 +39,8 @@ pub struct Outbox {
     /// Up to this number some edge was given them. What came since while the session had no
     /// connection has its number only from this owner, or from the store.
     given: u64,
-    /// What was delivered of late by former owners, and to former connections.
+    /// What was delivered of late by former owners, and to former connections; and the highest
+    /// number of each room, whoever delivered it.
     former: Vec<Source>,
     /// What was delivered to the present one: its edge knows that too.
     recent: VecDeque<Source>,
@@ -113,7 +114,7 @@ impl Outbox {
         let bytes = entries.iter().map(Entry::bytes).sum();
         let logged = entries.iter().filter(|entry| entry.log.is_some()).count();
         let delivered = delivered.max(entries.len() as u64);
-        Self {
+        let mut outbox = Self {
             delivered,
             restored: delivered,
             given: delivered,
@@ -122,6 +123,37 @@ impl Outbox {
             entries,
             bytes,
             logged: logged as u64,
+        };
+        for place in 0..outbox.entries.len() {
+            if let Some(source) = outbox.entries[place].source {
+                outbox.note_room(source);
+            }
+        }
+        outbox
+    }
+
+    /// Notes the number of what a room sent; false when no room did.
+    fn note_room(&mut self, source: Source) -> bool {
+        if source.part != Source::OF_ROOM {
+            return false;
+        }
+        let mut former = self.former.iter_mut();
+        match former.find(|known| is_of_same_room(known, &source)) {
+            Some(known) => known.number = source.number.max(known.number),
+            None => {
+                self.former.push(source);
+                self.bound_former();
+            }
+        }
+        true
+    }
+
+    /// Forgets what is too much: rooms last, since each stands for all it has sent.
+    fn bound_former(&mut self) {
+        while self.former.len() > FORMER_MAX {
+            let mut former = self.former.iter();
+            let oldest = former.position(|known| known.part != Source::OF_ROOM);
+            self.former.remove(oldest.unwrap_or(0));
         }
     }
 
@@ -153,6 +185,13 @@ impl Outbox {
         let at = self.entries.len().saturating_sub(own);
         let own = self.entries.split_off(at);
         let mut former = std::mem::take(&mut self.former);
+        // Of a room, what only this owner has counts again when it is delivered below.
+        for source in own.iter().rev().filter_map(|entry| entry.source) {
+            let mut of_room = former.iter_mut();
+            if let Some(known) = of_room.find(|known| is_of_same_room(known, &source)) {
+                known.number = source.number.saturating_sub(1).min(known.number);
+            }
+        }
         // Stored with what waits, but no edge has had it.
         former.retain(|known| own.iter().all(|entry| entry.source != Some(*known)));
         *self = Self::restored(delivered, entries);
@@ -169,7 +208,9 @@ impl Outbox {
     pub fn push(&mut self, entry: Entry) -> u64 {
         self.bytes += entry.bytes();
         self.logged += u64::from(entry.log.is_some());
-        if let Some(source) = entry.source {
+        if let Some(source) = entry.source
+            && !self.note_room(source)
+        {
             if self.recent.len() >= RECENT_MAX {
                 self.recent.pop_front();
             }
@@ -211,12 +252,11 @@ impl Outbox {
     /// Notes what a former owner has delivered of late.
     pub fn remember(&mut self, former: &[Source]) {
         for source in former {
-            if !self.former.contains(source) {
+            if !self.note_room(*source) && !self.former.contains(source) {
                 self.former.push(*source);
             }
         }
-        let more = self.former.len().saturating_sub(FORMER_MAX);
-        self.former.drain(..more);
+        self.bound_former();
     }
 
     /// It has another connection, whose edge does not know what the former one was given. What its
@@ -242,6 +282,11 @@ impl Outbox {
 
     /// Whether it has been delivered this of late, by whomever.
     pub fn has(&self, source: Option<Source>) -> bool {
+        if let Some(source) = source.filter(|source| source.part == Source::OF_ROOM) {
+            let mut former = self.former.iter();
+            let highest = former.find(|known| is_of_same_room(known, &source));
+            return highest.is_some_and(|highest| highest.number >= source.number);
+        }
         let was_delivered = |source: Source| {
             self.former.iter().any(|known| match source.is_of_client() {
                 true => *known == source,
@@ -293,6 +338,11 @@ impl Outbox {
         self.logged = 0;
         std::mem::take(&mut self.entries)
     }
+}
+
+fn is_of_same_room(known: &Source, source: &Source) -> bool {
+    let are_of_rooms = known.part == Source::OF_ROOM && source.part == Source::OF_ROOM;
+    are_of_rooms && known.session == source.session
 }
 
 #[cfg(test)]
@@ -374,6 +424,34 @@ mod tests {
         );
         let last = outbox.unacked().last().expect("the one in the log");
         assert_eq!((last.0, last.1.log.map(|log| log.millis)), (5, Some(7)));
+    }
+
+    #[test]
+    fn of_a_room_the_highest_number_says_what_was_had() {
+        let of_room = |number| Source {
+            session: couplet_proto::link::id::SessionId(9),
+            number,
+            part: Source::OF_ROOM,
+        };
+        let from = |number| Entry {
+            source: Some(of_room(number)),
+            ..entry(None)
+        };
+        let mut outbox = Outbox::default();
+        outbox.push(from(4));
+        outbox.ack(1);
+        outbox.change_hands();
+        assert!(outbox.has(Some(of_room(3))) && outbox.has(Some(of_room(4))));
+        assert!(!outbox.has(Some(of_room(5))));
+        // No edge has had the next one; another had one more of before.
+        outbox.give(None);
+        outbox.push(from(6));
+        let seen: Vec<Source> = outbox.seen().collect();
+        assert_eq!(seen, [of_room(6)]);
+        outbox.rebase(2, [from(5)], &[of_room(5)]);
+        let left: Vec<_> = outbox.unacked().map(|(_, entry)| entry.source).collect();
+        assert_eq!(left, [Some(of_room(5)), Some(of_room(6))]);
+        assert!(outbox.has(Some(of_room(6))));
     }
 
     #[test]

@@ -4,12 +4,12 @@ use std::sync::atomic::Ordering;
 
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::{EdgeId, PeerId};
-use couplet_proto::link::peer::{Settled, ToPeer};
+use couplet_proto::link::peer::{Addressee, Forward, Forwards, Settled, ToPeer};
 use couplet_proto::slot::Slot;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::actor::Actor;
-use super::event::{Event, Receipt, Routed};
+use super::event::{Event, Fanned, Receipt, Routed};
 use super::output::Output;
 use crate::cluster::map::Way;
 use crate::link::Owed;
@@ -44,6 +44,7 @@ impl Actor {
         match output {
             Output::ToEdge(edge, frame, debt) => self.gather(edge, frame, debt),
             Output::Route(slot, routed) => self.route(slot, routed),
+            Output::Fan(fanned) => self.fan(fanned),
             Output::Settle(receipt) => self.settle(receipt),
             Output::Reply(answering) => {
                 // The operator may have hung up.
@@ -122,17 +123,53 @@ impl Actor {
                 if shard != self.shard.id() {
                     return;
                 }
-                let stanza = ToPeer {
+                let stanza = ToPeer::Forward(Forward {
                     slot,
                     epoch,
                     shard,
                     route,
                     stanza: routed.stanza,
                     source: routed.source,
-                };
+                });
                 self.send_to_peer(peer, stanza);
             }
             Way::Nowhere(_) => {}
+        }
+    }
+
+    /// Brings stanzas to the owners of their receivers' slots: one event for each shard of this
+    /// process, one frame for each lane to another.
+    fn fan(&mut self, mut fanned: Fanned) {
+        let is_own = fanned.peer.is_none() && fanned.shard == self.shard.id();
+        let mut here: Vec<(usize, Vec<Addressee>)> = Vec::new();
+        let mut there: Vec<(PeerId, Vec<Addressee>)> = Vec::new();
+        for mut to in std::mem::take(&mut fanned.to) {
+            match self.heard.way(to.slot) {
+                Way::Here(epoch) => {
+                    to.epoch = epoch;
+                    let shard = self.surroundings.mailboxes.shard_of(to.slot);
+                    add(&mut here, shard, to);
+                }
+                // A stray is not passed on, as in `route`.
+                Way::Peer(peer, epoch) if is_own => {
+                    to.epoch = epoch;
+                    add(&mut there, peer, to);
+                }
+                Way::Peer(..) | Way::Nowhere(_) => {}
+            }
+        }
+        for (shard, to) in here {
+            self.send(shard, Event::Fanned(fanned.for_these(to)));
+        }
+        for (peer, receivers) in there {
+            let forwards = Forwards {
+                shard: fanned.shard,
+                stanzas: fanned.stanzas.stanzas.clone(),
+                source: fanned.stanzas.source,
+                receivers,
+                list: fanned.stanzas.list,
+            };
+            self.send_to_peer(peer, ToPeer::Forwards(Box::new(forwards)));
         }
     }
 
@@ -223,5 +260,12 @@ impl Actor {
             }
             false
         });
+    }
+}
+
+fn add<K: PartialEq>(all: &mut Vec<(K, Vec<Addressee>)>, key: K, to: Addressee) {
+    match all.iter_mut().find(|(known, _)| *known == key) {
+        Some((_, known)) => known.push(to),
+        None => all.push((key, vec![to])),
     }
 }

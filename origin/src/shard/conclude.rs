@@ -13,7 +13,7 @@ use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
 use super::work::Cause;
-use crate::hooks::context::{Effect, Fan};
+use crate::hooks::context::Effect;
 use crate::route::bounce;
 use crate::session::marks::MARKS;
 use crate::store::Write;
@@ -69,12 +69,8 @@ impl Shard {
                     Output::Send(stanza, entered, sources.next(cause), debt)
                 }),
                 Effect::Fan(fan) => {
-                    for send in sends(&fan) {
-                        self.owe(debt);
-                        let output = Output::Send(send.0, fan.entered, send.1, debt);
-                        self.hold_or_emit(place, resident, output, has_written);
-                    }
-                    None
+                    self.owe(debt);
+                    Some(Output::Fanning(fan, debt))
                 }
                 Effect::Ending(session) => {
                     sources.end(session);
@@ -177,7 +173,7 @@ impl Shard {
     fn debt_of(&mut self, slot: Slot, cause: &Cause) -> Option<DebtId> {
         let creditor = match cause {
             Cause::Client(session, number, _) => Creditor::Session(*session, *number),
-            Cause::Routed(_, _, receipt) => Creditor::Route(*receipt),
+            Cause::Routed(_, _, receipt) | Cause::Fanned(receipt) => Creditor::Route(*receipt),
             Cause::Request(_, debt) => return *debt,
             Cause::Departure(edge, connection) => Creditor::Departure(slot, *edge, *connection),
             _ => return None,
@@ -268,18 +264,4 @@ impl Shard {
         // The server itself has no account: what is for it has been answered on the way.
         to.local().is_some().then_some(stanza)
     }
-}
-
-/// The stanzas of a fan, one by one.
-fn sends(fan: &Fan) -> impl Iterator<Item = (Arc<Stanza>, Option<Source>)> {
-    fan.to.iter().flat_map(|to| {
-        fan.stanzas.iter().zip(0..).map(|(stanza, more)| {
-            let stanza = Arc::new((**stanza).clone().to(to.clone()));
-            let source = fan.source.map(|first| Source {
-                number: first.number + more,
-                ..first
-            });
-            (stanza, source)
-        })
-    })
 }

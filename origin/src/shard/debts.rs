@@ -10,7 +10,7 @@
 //! **Invariant:** a creditor is told at most once, and not before everything is done. When the
 //! slot goes to another owner he is not told: he, or his edge, brings the stanza there again.
 
-use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
+use couplet_proto::link::id::{ConnectionId, EdgeId, PeerId, SessionId, Source};
 use couplet_proto::slot::Slot;
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
@@ -36,11 +36,23 @@ pub(super) enum Creditor {
     Kept(SessionId, (EdgeId, ConnectionId)),
     /// A connection of a session of this slot that is gone: its edge need not tell a new owner.
     Departure(Slot, EdgeId, ConnectionId),
+    /// Whoever sent to many sessions: the routes of those that one frame was for, by name.
+    Group(u64),
+}
+
+/// Routes that take effect together.
+#[derive(Debug)]
+struct Group {
+    peer: Option<PeerId>,
+    shard: u16,
+    /// Each with the slot of its receiver.
+    routes: Vec<(Slot, u64)>,
 }
 
 #[derive(Debug)]
 struct Debt {
-    slot: Slot,
+    /// None of its own: each route of a group has one.
+    slot: Option<Slot>,
     creditor: Creditor,
     left: u32,
     /// What the stanza comes from, if it was routed here.
@@ -54,6 +66,8 @@ struct Debt {
 pub(super) struct Debts {
     places: Vec<(u32, Option<Debt>)>,
     free: Vec<u32>,
+    groups: HashMap<u64, Group, RandomState>,
+    last_group: u64,
     /// Those of stanzas that were routed here.
     routed: HashMap<Source, DebtId, RandomState>,
     /// Who routed again what has taken effect now.
@@ -70,13 +84,84 @@ impl Debts {
         creditor: Creditor,
         source: Option<Source>,
     ) -> DebtId {
-        let debt = Debt {
-            slot,
+        let id = self.enter(Debt {
+            slot: Some(slot),
             creditor,
             left: 1,
             source,
             also: Vec::new(),
+        });
+        if let Some(source) = source {
+            self.routed.insert(source, id);
+        }
+        id
+    }
+
+    /// One thing has to happen, for many routes.
+    pub(super) fn open_group(
+        &mut self,
+        peer: Option<PeerId>,
+        shard: u16,
+        routes: Vec<(Slot, u64)>,
+    ) -> DebtId {
+        self.last_group += 1;
+        let name = self.last_group;
+        let group = Group {
+            peer,
+            shard,
+            routes,
         };
+        self.groups.insert(name, group);
+        self.enter(Debt {
+            slot: None,
+            creditor: Creditor::Group(name),
+            left: 1,
+            source: None,
+            also: Vec::new(),
+        })
+    }
+
+    /// What a group stood for has happened: who is told.
+    pub(super) fn close_group(&mut self, name: u64) -> impl Iterator<Item = Receipt> + use<> {
+        let group = self.groups.remove(&name).into_iter();
+        group.flat_map(|group| {
+            let Group {
+                peer,
+                shard,
+                routes,
+            } = group;
+            routes
+                .into_iter()
+                .map(move |(_, route)| Receipt { peer, shard, route })
+        })
+    }
+
+    /// Takes a group apart: each of its routes is a debt of its own, one thing of which has to
+    /// happen. The debt itself, if it is no group.
+    pub(super) fn split(&mut self, debt: DebtId) -> Vec<DebtId> {
+        let Some(Creditor::Group(name)) = self.get(debt).map(|debt| debt.creditor) else {
+            return vec![debt];
+        };
+        self.take(debt);
+        let group = self.groups.remove(&name).into_iter();
+        let routes: Vec<(Slot, Receipt)> = group
+            .flat_map(|group| {
+                let Group {
+                    peer,
+                    shard,
+                    routes,
+                } = group;
+                let receipt = move |(slot, route)| (slot, Receipt { peer, shard, route });
+                routes.into_iter().map(receipt)
+            })
+            .collect();
+        let routes = routes.into_iter();
+        routes
+            .map(|(slot, receipt)| self.open(slot, Creditor::Route(receipt), None))
+            .collect()
+    }
+
+    fn enter(&mut self, debt: Debt) -> DebtId {
         let place = match self.free.pop() {
             Some(place) => place,
             None => {
@@ -86,11 +171,7 @@ impl Debts {
         };
         let (generation, known) = &mut self.places[place as usize];
         *known = Some(debt);
-        let id = id(*generation, place);
-        if let Some(source) = source {
-            self.routed.insert(source, id);
-        }
-        id
+        id(*generation, place)
     }
 
     /// A stanza is routed here again: its sender is told with whoever waits for it already. False
@@ -111,9 +192,9 @@ impl Debts {
         self.joined.pop()
     }
 
-    /// In which slot a debt was made; `None` when it is paid.
+    /// In which slot a debt was made; `None` when it is paid, or a group.
     pub(super) fn slot_of(&mut self, debt: DebtId) -> Option<Slot> {
-        self.get(debt).map(|debt| debt.slot)
+        self.get(debt).and_then(|debt| debt.slot)
     }
 
     /// Whether an edge is told when it is paid that it need not keep a session.
@@ -163,8 +244,9 @@ impl Debts {
 
     /// A slot is another's: nobody is told of what happened in it.
     pub(super) fn forget(&mut self, slot: Slot) {
-        let of_slot =
-            |(_, known): &(u32, Option<Debt>)| known.as_ref().is_some_and(|debt| debt.slot == slot);
+        let of_slot = |(_, known): &(u32, Option<Debt>)| {
+            known.as_ref().is_some_and(|debt| debt.slot == Some(slot))
+        };
         let all = self.places.iter().enumerate();
         let gone: Vec<DebtId> = all
             .filter(|(_, known)| of_slot(known))
@@ -174,6 +256,9 @@ impl Debts {
             .collect();
         for debt in gone {
             self.take(debt);
+        }
+        for group in self.groups.values_mut() {
+            group.routes.retain(|(of, _)| *of != slot);
         }
     }
 

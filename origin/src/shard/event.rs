@@ -7,7 +7,7 @@ use couplet_proto::link::frame::{
     Attach, Authenticate, Bind, Detached, Frame, Register, Resume, ToOrigin,
 };
 use couplet_proto::link::id::{ConnectionId, EdgeId, PeerId, SessionId, Source};
-use couplet_proto::link::peer::ToPeer;
+use couplet_proto::link::peer::{Addressee, Forward};
 use couplet_proto::slot::Slot;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 use tokio::sync::oneshot;
@@ -31,8 +31,10 @@ pub enum Event {
     Accepted(Vec<u64>),
     /// Another shard of this process routes a stanza here, to the owner at this epoch.
     Routed(Slot, Epoch, Routed),
+    /// Another shard of this process, or of another, sends stanzas to many sessions.
+    Fanned(Fanned),
     /// Another origin routes a stanza here.
-    FromPeer(PeerId, ToPeer),
+    FromPeer(PeerId, Forward),
     /// Routes of this shard have taken effect, wherever they led.
     Settled(Vec<u64>),
     /// The ways to the owners of these slots have changed: what was routed there and has not
@@ -84,6 +86,7 @@ impl Event {
             | Self::Tick => false,
             Self::Accepted(_)
             | Self::Routed(..)
+            | Self::Fanned(_)
             | Self::FromPeer(..)
             | Self::Settled(_)
             | Self::Rerouted(_)
@@ -109,6 +112,32 @@ pub struct Routed {
     pub source: Option<Source>,
     /// Who waits to hear that it has taken effect.
     pub receipt: Receipt,
+}
+
+/// Stanzas on their way to many sessions.
+#[derive(Debug, Clone)]
+pub struct Fanned {
+    /// What they get.
+    pub stanzas: Arc<FannedStanzas>,
+    /// The origin they came from; `None` is this one.
+    pub peer: Option<PeerId>,
+    /// The shard there, which waits to hear of each route that it has taken effect.
+    pub shard: u16,
+    /// Who gets them.
+    pub to: Vec<Addressee>,
+}
+
+/// The stanzas, shared by all that are on their way.
+#[derive(Debug)]
+pub struct FannedStanzas {
+    /// In order; `to` is each receiver's own address.
+    pub stanzas: Arc<[Arc<Stanza>]>,
+    /// What the first comes from; the number of each further one is one more.
+    pub source: Source,
+    /// Names the list of receivers; 0: it has no name.
+    pub list: u64,
+    /// When they entered, in monotonic milliseconds; 0 when they did not come from a client.
+    pub entered: u64,
 }
 
 /// A route that waits for its effect.
@@ -160,6 +189,8 @@ pub(super) enum Work {
         answer: Arc<Stanza>,
     },
     Routed(Routed),
+    /// Of a room, for the session of this address.
+    Fanned(Jid, Arc<FannedStanzas>, Receipt),
     Acked(SessionId, u64),
     Enable {
         session: SessionId,
@@ -210,6 +241,7 @@ impl Work {
         matches!(
             self,
             Self::Stanza { .. }
+                | Self::Fanned(..)
                 | Self::Answer { .. }
                 | Self::Acked(..)
                 | Self::Enable { .. }

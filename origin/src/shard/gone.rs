@@ -15,6 +15,8 @@ use crate::session::{At, Session};
 impl Shard {
     /// Every session of a lane that is gone has lost its connection.
     pub(super) fn edge_gone(&mut self, edge: EdgeId, unaccepted: Vec<DebtId>) {
+        let all = unaccepted.into_iter();
+        let unaccepted: Vec<DebtId> = all.flat_map(|debt| self.debts.split(debt)).collect();
         self.login.edge_gone(edge);
         for slot in self.tenures.gathering().to_vec() {
             if let Tenure::Gathering(gathering) = self.tenures.of_mut(slot) {

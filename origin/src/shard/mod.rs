@@ -12,6 +12,7 @@
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
+//! - `fan`: the same stanzas for many sessions.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
@@ -53,6 +54,8 @@ mod login;
 mod conclude;
 
 mod release;
+
+mod fan;
 
 mod list;
 

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 
 use couplet_proto::Jid;
 use couplet_proto::link::id::{PeerId, SessionId};
-use couplet_proto::link::peer::ToPeer;
+use couplet_proto::link::peer::Forward;
 use couplet_proto::slot::Slot;
 
 use super::event::{Change, Event, Receipt, Routed, Work};
 use super::output::Output;
 use super::residents::Place;
-use super::state::Shard;
+use super::routes::Resent;
+use super::state::{Local, Shard};
 use super::tenure::{Gathering, Leaving, Tenure};
 use crate::metrics;
 use crate::store;
@@ -123,6 +124,7 @@ impl Shard {
         self.routes.forget(slot);
         self.commits.forget(slot);
         self.listing.remove(&slot);
+        self.doubtful.retain(|fanned| fanned.to[0].slot != slot);
         let places: Vec<Place> = self.residents.of_slot(slot);
         if places.is_empty() {
             return;
@@ -134,6 +136,7 @@ impl Shard {
             .retain(|(_, session)| self.sessions.contains_key(session));
         self.idle.retain(|(_, place)| !is_gone(place));
         self.unread.retain(|place| !is_gone(place));
+        self.alarms.retain(|(_, place)| !is_gone(place));
         for place in places {
             self.residents.remove(place);
         }
@@ -152,6 +155,7 @@ impl Shard {
         for event in waiting {
             match event {
                 Event::Routed(slot, _, routed) => self.routed(slot, routed),
+                Event::Fanned(fanned) => self.fanned(fanned),
                 other => self.take(other),
             }
             self.settle();
@@ -179,7 +183,7 @@ impl Shard {
     }
 
     /// A stanza from another origin.
-    pub(super) fn take_from_peer(&mut self, peer: PeerId, stanza: ToPeer) {
+    pub(super) fn take_from_peer(&mut self, peer: PeerId, stanza: Forward) {
         let slot = stanza.slot;
         let is_current =
             self.runs(slot) && self.tenures.of(slot).open_epoch() == Some(stanza.epoch);
@@ -197,14 +201,21 @@ impl Shard {
                 route: stanza.route,
             },
         };
-        self.local.push_back((slot, routed));
+        self.local.push_back(Local::One(slot, routed));
     }
 
     /// The ways to slots have changed: what was sent there is sent again, in order.
     pub(super) fn rerouted(&mut self, slots: &[Slot]) {
-        let pending = self.routes.to(slots);
+        let pending = self.routes.to(slots, self.id);
         metrics::rerouted(pending.len() as u64);
         for (route, pending) in pending {
+            let pending = match pending {
+                Resent::One(pending) => pending,
+                Resent::Many(fanned) => {
+                    self.spread(fanned);
+                    continue;
+                }
+            };
             let routed = Routed {
                 stanza: pending.stanza,
                 entered: 0,

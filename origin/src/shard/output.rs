@@ -8,9 +8,10 @@ use couplet_proto::slot::Slot;
 use couplet_proto::{Jid, Stanza};
 use tokio::sync::oneshot;
 
-use super::event::{Receipt, Routed};
+use super::event::{Fanned, Receipt, Routed};
 use crate::admin::Answering;
 use crate::auth::PlainCheck;
+use crate::hooks::context::Fan;
 use crate::hooks::{Ask, Asked, OnAnswer};
 use crate::session::Session;
 use crate::session::outbox::Entry;
@@ -23,6 +24,8 @@ pub enum Output {
     ToEdge(EdgeId, Frame<ToEdge>, Option<u64>),
     /// Bring a stanza to the owner of this slot, wherever that is; nowhere if there is none.
     Route(Slot, Routed),
+    /// Bring stanzas to the owners of the slots of their receivers, wherever those are.
+    Fan(Fanned),
     /// Tell whoever routed a stanza here that it has taken effect.
     Settle(Receipt),
     /// List the accounts of a slot with sessions that wait; answered by `Sleepers`.
@@ -45,6 +48,8 @@ pub enum Output {
     Fenced(Slot),
     /// Not yet released: a stanza for another account. Never leaves the shard, like those below.
     Send(Arc<Stanza>, u64, Option<Source>, Option<u64>),
+    /// Stanzas for sessions of other accounts, and what is paid when they have taken effect.
+    Fanning(Fan, Option<u64>),
     /// A stanza for a session, and what is paid when its edge, or the store, has it.
     Deliver(SessionId, Box<Entry>, u64, Option<u64>),
     /// A session has its connection here now, and has had so many stanzas.

@@ -15,7 +15,7 @@ use super::event::{Receipt, Routed, Work};
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::routes::Pending;
-use super::state::Shard;
+use super::state::{Local, Shard};
 use crate::session::outbox::Entry;
 use crate::session::sleeping::entry_key;
 use crate::session::{At, record};
@@ -48,6 +48,7 @@ impl Shard {
             Output::Send(stanza, entered, source, debt) => {
                 self.send(resident.slot, stanza, entered, source, debt);
             }
+            Output::Fanning(fan, debt) => self.fan(resident.slot, fan, debt),
             Output::Deliver(session, entry, entered, debt) => {
                 self.deliver(place, resident, session, *entry, entered, debt);
             }
@@ -110,7 +111,9 @@ impl Shard {
     /// Releases an output that no account is needed for.
     pub(super) fn emit(&mut self, output: Output) {
         match output {
-            Output::Route(slot, routed) if self.runs(slot) => self.local.push_back((slot, routed)),
+            Output::Route(slot, routed) if self.runs(slot) => {
+                self.local.push_back(Local::One(slot, routed));
+            }
             Output::Settle(receipt) if receipt.peer.is_none() && receipt.shard == self.id => {
                 self.settled.push(receipt.route);
             }
@@ -147,6 +150,11 @@ impl Shard {
                     self.outputs.push(Output::ToEdge(edge, frame, None));
                 }
             }
+            Creditor::Group(group) => {
+                for receipt in self.debts.close_group(group) {
+                    self.emit(Output::Settle(receipt));
+                }
+            }
             // Its account may be in use: seen to when the handler has ended.
             Creditor::Session(session, number) => self.finished.push((session, number)),
         }
@@ -157,8 +165,7 @@ impl Shard {
     pub(super) fn settle(&mut self) {
         loop {
             if let Some(route) = self.settled.pop() {
-                let debt = self.routes.settle(route).and_then(|pending| pending.debt);
-                if let Some(debt) = debt {
+                if let Some(debt) = self.routes.settle(route) {
                     self.emit(Output::Pay(debt));
                 }
             } else if let Some((session, number)) = self.finished.pop() {

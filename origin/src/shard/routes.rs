@@ -3,15 +3,19 @@
 //! The receiver's owner may die, or be another by the time a stanza gets there. So a shard keeps
 //! each until it is settled, and sends it again, in order, whenever the way to its slot changes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use couplet_proto::Stanza;
+use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::{SessionId, Source};
+use couplet_proto::link::peer::Addressee;
 use couplet_proto::slot::Slot;
+use couplet_proto::{Jid, Stanza};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 
 use super::debts::DebtId;
+use super::event::{Fanned, FannedStanzas};
 
 /// A stanza that is on its way.
 #[derive(Debug, Clone)]
@@ -26,11 +30,80 @@ pub(super) struct Pending {
     pub(super) debt: Option<DebtId>,
 }
 
+/// The same stanzas on their way to many sessions: each receiver has a route of its own, and their
+/// names stand side by side.
+#[derive(Debug)]
+pub(super) struct PendingFan {
+    /// The slot of the room that sent them.
+    from: Slot,
+    stanzas: Arc<FannedStanzas>,
+    to: Arc<[Jid]>,
+    slots: Vec<Slot>,
+    /// Which receivers have them.
+    is_settled: Vec<bool>,
+    left: usize,
+    /// What is paid when all have them.
+    debt: Option<DebtId>,
+}
+
+/// What is sent again.
+pub(super) enum Resent {
+    One(Pending),
+    Many(Fanned),
+}
+
 /// What a shard has on its way, by name: names grow.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     last: u64,
     pending: HashMap<u64, Pending, RandomState>,
+    /// By the name of the first receiver's route.
+    fans: BTreeMap<u64, PendingFan>,
+    /// Receivers of fans that do not have them.
+    fanned: usize,
+}
+
+// === impl PendingFan ===
+
+impl PendingFan {
+    pub(super) fn new(
+        from: Slot,
+        stanzas: FannedStanzas,
+        to: Arc<[Jid]>,
+        slots: Vec<Slot>,
+        debt: Option<DebtId>,
+    ) -> Self {
+        Self {
+            from,
+            stanzas: Arc::new(stanzas),
+            is_settled: vec![false; slots.len()],
+            left: slots.len(),
+            to,
+            slots,
+            debt,
+        }
+    }
+
+    /// Those of its receivers that do not have it and are wanted; `first` is the name of the first
+    /// route.
+    fn fanned(&self, first: u64, shard: u16, is_wanted: impl Fn(Slot) -> bool) -> Fanned {
+        let receivers = self.to.iter().zip(&self.slots).zip(&self.is_settled);
+        let receivers = receivers.zip(first..);
+        let wanted =
+            receivers.filter(|(((_, slot), is_settled), _)| !**is_settled && is_wanted(**slot));
+        let to = wanted.map(|(((jid, slot), _), route)| Addressee {
+            route,
+            slot: *slot,
+            epoch: Epoch::default(),
+            jid: jid.clone(),
+        });
+        Fanned {
+            stanzas: Arc::clone(&self.stanzas),
+            peer: None,
+            shard,
+            to: to.collect(),
+        }
+    }
 }
 
 // === impl Routes ===
@@ -50,23 +123,59 @@ impl Routes {
         (self.last, Some(source))
     }
 
-    /// One has taken effect.
-    pub(super) fn settle(&mut self, route: u64) -> Option<Pending> {
-        self.pending.remove(&route)
+    /// One more goes to many. What is brought to them.
+    pub(super) fn add_fan(&mut self, mut pending: PendingFan, shard: u16) -> Fanned {
+        let first = self.last + 1;
+        let stanzas = pending.stanzas.stanzas.len();
+        self.last += pending.to.len().max(stanzas) as u64;
+        if let Some(stanzas) = Arc::get_mut(&mut pending.stanzas)
+            && stanzas.source.part == Source::OF_SHARD
+        {
+            stanzas.source.number = first;
+        }
+        let fanned = pending.fanned(first, shard, |_| true);
+        self.fanned += pending.left;
+        self.fans.insert(first, pending);
+        fanned
+    }
+
+    /// One has taken effect. The debt that is paid with that.
+    pub(super) fn settle(&mut self, route: u64) -> Option<DebtId> {
+        if let Some(pending) = self.pending.remove(&route) {
+            return pending.debt;
+        }
+        let (first, fan) = self.fans.range_mut(..=route).next_back()?;
+        let (first, place) = (*first, usize::try_from(route - first).ok()?);
+        let is_settled = fan.is_settled.get_mut(place)?;
+        if std::mem::replace(is_settled, true) {
+            return None;
+        }
+        self.fanned -= 1;
+        fan.left -= 1;
+        match fan.left {
+            0 => self.fans.remove(&first)?.debt,
+            _ => None,
+        }
     }
 
     /// Those on their way to slots, in the order they were sent.
-    pub(super) fn to(&self, slots: &[Slot]) -> Vec<(u64, Pending)> {
-        if self.pending.is_empty() {
+    pub(super) fn to(&self, slots: &[Slot], shard: u16) -> Vec<(u64, Resent)> {
+        if self.pending.is_empty() && self.fans.is_empty() {
             return Vec::new();
         }
         let mut wanted = vec![false; usize::from(couplet_proto::slot::SLOTS)];
         slots.iter().for_each(|slot| wanted[slot.index()] = true);
         let all = self.pending.iter();
-        let mut found: Vec<(u64, Pending)> = all
+        let mut found: Vec<(u64, Resent)> = all
             .filter(|(_, pending)| wanted[pending.to.index()])
-            .map(|(route, pending)| (*route, pending.clone()))
+            .map(|(route, pending)| (*route, Resent::One(pending.clone())))
             .collect();
+        for (first, fan) in &self.fans {
+            let fanned = fan.fanned(*first, shard, |slot| wanted[slot.index()]);
+            if !fanned.to.is_empty() {
+                found.push((*first, Resent::Many(fanned)));
+            }
+        }
         found.sort_unstable_by_key(|(route, _)| *route);
         found
     }
@@ -74,10 +183,12 @@ impl Routes {
     /// A slot is another's: what its accounts sent is sent by him.
     pub(super) fn forget(&mut self, from: Slot) {
         self.pending.retain(|_, pending| pending.from != from);
+        self.fans.retain(|_, fan| fan.from != from);
+        self.fanned = self.fans.values().map(|fan| fan.left).sum();
     }
 
     /// How many are on their way.
     pub(super) fn len(&self) -> usize {
-        self.pending.len()
+        self.pending.len() + self.fanned
     }
 }

@@ -14,7 +14,7 @@ use rand::{Rng, SeedableRng};
 
 use super::commit::Commits;
 use super::debts::Debts;
-use super::event::{Routed, Work};
+use super::event::{Fanned, Routed, Work};
 use super::login::Login;
 use super::output::Output;
 use super::quarantine::Quarantine;
@@ -59,7 +59,9 @@ pub struct Shard {
     /// Sessions that change their presence too fast: the latest is sent each second.
     pub(super) paced: Vec<SessionId>,
     /// Stanzas for slots of this very shard: handled before anything new is taken.
-    pub(super) local: VecDeque<(Slot, Routed)>,
+    pub(super) local: VecDeque<Local>,
+    /// What is for sessions that an edge may still bring, one receiver each.
+    pub(super) doubtful: VecDeque<Fanned>,
     /// What has to happen before somebody is told.
     pub(super) debts: Debts,
     /// Stanzas on their way to other accounts.
@@ -84,6 +86,15 @@ pub struct Shard {
     /// When the event under way happens.
     pub(super) now: Now,
     pub(super) rng: StdRng,
+}
+
+/// What is for slots of the shard that made it.
+#[derive(Debug)]
+pub(super) enum Local {
+    /// A stanza for an account of this slot.
+    One(Slot, Routed),
+    /// Stanzas for sessions of many.
+    Many(Fanned),
 }
 
 // === impl Shard ===
@@ -113,6 +124,7 @@ impl Shard {
             alarms: BTreeSet::new(),
             paced: Vec::new(),
             local: VecDeque::new(),
+            doubtful: VecDeque::new(),
             debts: Debts::default(),
             routes: Routes::default(),
             settled: Vec::new(),

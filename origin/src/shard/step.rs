@@ -13,7 +13,7 @@ use super::debts::Creditor;
 use super::event::{Answered, Event, Work, concerns_sessions_only, is_for_whoever_is_there};
 use super::output::Output;
 use super::residents::{Place, Resident};
-use super::state::Shard;
+use super::state::{Local, Shard};
 use super::tenure::Tenure;
 use super::work::{self, Cause};
 use crate::admin::Request;
@@ -34,8 +34,11 @@ impl Shard {
         self.now = now;
         self.take(event);
         self.settle();
-        while let Some((slot, routed)) = self.local.pop_front() {
-            self.routed(slot, routed);
+        while let Some(local) = self.local.pop_front() {
+            match local {
+                Local::One(slot, routed) => self.routed(slot, routed),
+                Local::Many(fanned) => self.fanned(fanned),
+            }
             self.settle();
         }
     }
@@ -54,10 +57,11 @@ impl Shard {
             Event::Routed(slot, epoch, routed) => {
                 // Its sender has it, and sends it again when he has heard of the owner.
                 match self.tenures.of(slot).open_epoch() == Some(epoch) {
-                    true => self.local.push_back((slot, routed)),
+                    true => self.local.push_back(Local::One(slot, routed)),
                     false => metrics::stale_frame(),
                 }
             }
+            Event::Fanned(fanned) => self.take_fanned(fanned),
             Event::FromPeer(peer, stanza) => self.take_from_peer(peer, stanza),
             Event::Settled(routes) => self.settled.extend(routes),
             Event::Rerouted(slots) => self.rerouted(&slots),
@@ -441,7 +445,9 @@ impl Shard {
                 self.account_for(resident, *session, *number);
                 Some(Creditor::Session(*session, *number))
             }
-            Cause::Routed(_, _, receipt) => Some(Creditor::Route(*receipt)),
+            Cause::Routed(_, _, receipt) | Cause::Fanned(receipt) => {
+                Some(Creditor::Route(*receipt))
+            }
             Cause::Request(_, Some(debt)) => self.debts.close(*debt),
             _ => None,
         };

@@ -10,7 +10,7 @@ use couplet_proto::xmpp::error::{
 use couplet_proto::{Jid, Stanza};
 
 use super::debts::DebtId;
-use super::event::{Answered, Receipt, Work};
+use super::event::{Answered, FannedStanzas, Receipt, Work};
 use super::login::Login;
 use super::output::Output;
 use super::residents::Resident;
@@ -20,6 +20,7 @@ use crate::features::offline;
 use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ctx};
 use crate::route::{self, attach, bounce, iq, lifecycle, presence, resumption};
+use crate::session::outbox::Entry;
 use crate::session::{At, Session};
 use crate::store::{self, CREDENTIALS};
 
@@ -47,6 +48,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             ctx.source = routed.source;
             route::received(ctx, routed.stanza, routed.entered);
         }
+        Work::Fanned(to, stanzas, _) => fanned(ctx, &to, &stanzas),
         Work::Acked(session, count) => resumption::acked_up_to(ctx, session, count),
         Work::Enable {
             session,
@@ -98,6 +100,27 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             login.verified(ctx, verified.edge, verified.connection, verified.step);
         }
         Work::Admin(request) => admin(ctx, *request),
+    }
+}
+
+/// Stanzas of a room for a session of this account. A room has looked at what it sends: they pass
+/// no stage.
+fn fanned(ctx: &mut Ctx<'_>, to: &Jid, fanned: &FannedStanzas) {
+    match ctx.account.session_of(to) {
+        Some(session) => {
+            for (stanza, source) in fanned.each() {
+                let entry = Entry {
+                    source: Some(source),
+                    ..Entry::plain(Arc::clone(stanza))
+                };
+                ctx.deliver_entry(session, entry, fanned.entered);
+            }
+        }
+        None => {
+            if let Some(refused) = super::fan::refusal(&fanned.stanzas, to) {
+                ctx.route(refused);
+            }
+        }
     }
 }
 
@@ -205,6 +228,8 @@ pub(super) enum Cause {
     Client(SessionId, u64, Arc<Stanza>),
     /// A stanza from another account.
     Routed(Arc<Stanza>, Option<Source>, Receipt),
+    /// A room, which has nothing to hear of it but that it has taken effect.
+    Fanned(Receipt),
     /// A connection that authenticates.
     Exchange(EdgeId, ConnectionId),
     /// A connection that registers.
@@ -241,6 +266,7 @@ impl Cause {
             Work::Routed(routed) => {
                 Self::Routed(routed.stanza.clone(), routed.source, routed.receipt)
             }
+            Work::Fanned(_, _, receipt) => Self::Fanned(*receipt),
             Work::Authenticate(edge, connection, _) | Work::Respond(edge, connection, _) => {
                 Self::Exchange(*edge, *connection)
             }
@@ -363,7 +389,7 @@ impl Cause {
                 };
                 to_edge(*edge, close)
             }
-            Self::Departure(..) | Self::Nobody => Vec::new(),
+            Self::Departure(..) | Self::Fanned(_) | Self::Nobody => Vec::new(),
         }
     }
 }

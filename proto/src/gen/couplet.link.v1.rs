@@ -304,7 +304,7 @@ pub struct Detach {
     pub connection: u64,
 }
 /// From the owner of a slot to an edge.
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct OriginFrame {
     #[prost(uint32, tag = "1")]
     pub slot: u32,
@@ -312,13 +312,13 @@ pub struct OriginFrame {
     pub epoch: u64,
     #[prost(
         oneof = "origin_frame::Body",
-        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
+        tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
     )]
     pub body: ::core::option::Option<origin_frame::Body>,
 }
 /// Nested message and enum types in `OriginFrame`.
 pub mod origin_frame {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "3")]
         Challenge(super::Challenge),
@@ -346,6 +346,9 @@ pub mod origin_frame {
         Taken(super::Taken),
         #[prost(message, tag = "15")]
         Close(super::Close),
+        /// Since version 2.
+        #[prost(message, tag = "16")]
+        Fan(super::Fan),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -459,6 +462,31 @@ pub struct Deliver {
     pub source: ::core::option::Option<Source>,
     #[prost(message, optional, tag = "4")]
     pub log: ::core::option::Option<LogId>,
+}
+/// Stanzas for many connections of slots that all go by this lane. The slot and epoch of the frame
+/// are those of its first receiver.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Fan {
+    /// `to` is each receiver's own address.
+    #[prost(message, repeated, tag = "1")]
+    pub stanzas: ::prost::alloc::vec::Vec<Stanza>,
+    /// Of the first stanza; the number of each further one is one more.
+    #[prost(message, optional, tag = "2")]
+    pub source: ::core::option::Option<Source>,
+    /// The receivers, three numbers for each: connection, slot, epoch. Of a list that has a name, only
+    /// those that have come since the frame before on this lane.
+    #[prost(uint64, repeated, tag = "3")]
+    pub receivers: ::prost::alloc::vec::Vec<u64>,
+    /// The name of the list of receivers; 0: it has none, and is not remembered.
+    #[prost(uint64, tag = "4")]
+    pub list: u64,
+    /// Those of the list that are no receivers any more, by their places in it, in rising order. Those
+    /// behind move up, and those that have come stand at the end.
+    #[prost(uint32, repeated, tag = "5")]
+    pub left: ::prost::alloc::vec::Vec<u32>,
+    /// The list begins anew.
+    #[prost(bool, tag = "6")]
+    pub is_new: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Keep {
@@ -696,21 +724,24 @@ pub struct PeerReply {
     #[prost(message, repeated, tag = "4")]
     pub left: ::prost::alloc::vec::Vec<Left>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PeerFrame {
     #[prost(uint32, tag = "1")]
     pub slot: u32,
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
-    #[prost(oneof = "peer_frame::Body", tags = "3")]
+    #[prost(oneof = "peer_frame::Body", tags = "3, 4")]
     pub body: ::core::option::Option<peer_frame::Body>,
 }
 /// Nested message and enum types in `PeerFrame`.
 pub mod peer_frame {
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Oneof)]
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
     pub enum Body {
         #[prost(message, tag = "3")]
         Forward(super::Forward),
+        /// Since version 2.
+        #[prost(message, tag = "4")]
+        Forwards(super::Forwards),
     }
 }
 /// A stanza for an account of the slot.
@@ -725,6 +756,28 @@ pub struct Forward {
     pub stanza: ::core::option::Option<Stanza>,
     #[prost(message, optional, tag = "4")]
     pub source: ::core::option::Option<Source>,
+}
+/// Stanzas for sessions of many accounts. The slot and epoch of the frame are those of the first.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Forwards {
+    /// The shard of the sender.
+    #[prost(uint32, tag = "1")]
+    pub shard: u32,
+    /// `to` is each receiver's own address.
+    #[prost(message, repeated, tag = "2")]
+    pub stanzas: ::prost::alloc::vec::Vec<Stanza>,
+    /// Of the first stanza; the number of each further one is one more.
+    #[prost(message, optional, tag = "3")]
+    pub source: ::core::option::Option<Source>,
+    /// Three numbers for each receiver: the sender's route, slot, epoch.
+    #[prost(uint64, repeated, tag = "4")]
+    pub receivers: ::prost::alloc::vec::Vec<u64>,
+    /// Their full addresses, in the same order.
+    #[prost(bytes = "bytes", repeated, tag = "5")]
+    pub addresses: ::prost::alloc::vec::Vec<::prost::bytes::Bytes>,
+    /// Names the list of receivers, for whoever passes them on.
+    #[prost(uint64, tag = "6")]
+    pub list: u64,
 }
 /// These routes of the sender's shard have taken effect.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -246,6 +246,34 @@ pub struct Delivery {
     pub entered: u64,
 }
 
+/// The same stanzas for many sockets: a frame does not grow with their number, as far as the
+/// receivers are those of the frame before.
+#[derive(Debug, Clone)]
+pub struct Fan {
+    /// The stanzas, in order; `from` is set, `to` is each receiver's own address.
+    pub stanzas: Arc<[Arc<Stanza>]>,
+    /// What the first stanza comes from; the number of each further one is one more.
+    pub source: Source,
+    /// Who gets them.
+    pub receivers: Vec<Receiver>,
+    /// Names the list of receivers, so that between processes only its changes are told; 0: it is
+    /// told whole.
+    pub list: u64,
+    /// See [`Delivery::entered`].
+    pub entered: u64,
+}
+
+/// A connection, and the fence under which it is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Receiver {
+    /// Who.
+    pub connection: ConnectionId,
+    /// The slot of its session.
+    pub slot: Slot,
+    /// The epoch at which the sender owns that.
+    pub epoch: Epoch,
+}
+
 /// Stands for a stanza that a session has had before, where it would come a second time: what is
 /// counted must be written, or client, edge and owner would count differently from here on. An
 /// answer to no question, which RFC 6120 §8.2.3 has the client ignore.
@@ -353,6 +381,8 @@ pub enum ToEdge {
     },
     /// A stanza for connections of this edge.
     Deliver(Delivery),
+    /// Stanzas for connections of this edge, under the fences of their own slots.
+    Fan(Box<Fan>),
     /// What to tell a new owner of the session, should there be one.
     Keep {
         /// Whose session.
@@ -395,16 +425,36 @@ pub enum ResumeError {
     },
 }
 
+// === impl Fan ===
+
+impl Fan {
+    /// Each stanza and what it comes from.
+    pub fn each(&self) -> impl Iterator<Item = (&Arc<Stanza>, Source)> {
+        sourced(&self.stanzas, self.source)
+    }
+}
+
+/// Stanzas with what they come from, when that is `first` for the first of them.
+pub fn sourced(
+    stanzas: &[Arc<Stanza>],
+    first: Source,
+) -> impl Iterator<Item = (&Arc<Stanza>, Source)> {
+    stanzas.iter().zip(0..).map(move |(stanza, more)| {
+        let number = first.number.wrapping_add(more);
+        (stanza, Source { number, ..first })
+    })
+}
+
 // === impl ToEdge ===
 
 impl ToEdge {
     /// The number that says that all a session sent, and its end, has taken effect.
     pub const ALL: u64 = u64::MAX;
 
-    /// The one connection it is for; `None` for a delivery, which may have many.
+    /// The one connection it is for; `None` for what may have many.
     pub fn connection(&self) -> Option<ConnectionId> {
         match self {
-            Self::Deliver(_) => None,
+            Self::Deliver(_) | Self::Fan(_) => None,
             Self::Challenge { connection, .. }
             | Self::Authenticated { connection, .. }
             | Self::Refused { connection, .. }

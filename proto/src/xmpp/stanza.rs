@@ -251,9 +251,21 @@ impl Stanza {
         self.write_in(out, ns::CLIENT);
     }
 
+    /// Writes the stanza as it stands in a client stream; without a receiver of its own it is for
+    /// `to`.
+    pub fn write_to(&self, to: &Jid, out: &mut impl Sink) {
+        self.write_head(out, ns::CLIENT, self.to.as_ref().or(Some(to)));
+        self.write_rest(out);
+    }
+
     /// Writes the stanza; `xmlns` only when `stream_ns`, the default namespace around it, is not
     /// `jabber:client` (WebSocket framing, RFC 7395 §3.3.3; storage).
     pub fn write_in(&self, out: &mut impl Sink, stream_ns: &str) {
+        self.write_head(out, stream_ns, self.to.as_ref());
+        self.write_rest(out);
+    }
+
+    fn write_head(&self, out: &mut impl Sink, stream_ns: &str, to: Option<&Jid>) {
         out.put("<");
         out.put(self.kind.name());
         if stream_ns != ns::CLIENT {
@@ -268,9 +280,12 @@ impl Stanza {
         if let Some(from) = &self.from {
             escape::named_attribute(out, "from", from.as_str());
         }
-        if let Some(to) = &self.to {
+        if let Some(to) = to {
             escape::named_attribute(out, "to", to.as_str());
         }
+    }
+
+    fn write_rest(&self, out: &mut impl Sink) {
         if let Some(lang) = &self.lang {
             escape::named_attribute(out, "xml:lang", lang);
         }

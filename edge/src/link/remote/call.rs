@@ -9,6 +9,7 @@ use couplet_link::{CONNECT_TIMEOUT, Call, Ended, MESSAGE_BYTES_MAX};
 use couplet_proto::link::Downlink;
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::wire::hello::{Hello, Role};
+use couplet_proto::link::wire::lists::Lists;
 use couplet_proto::link::wire::v1::link_client::LinkClient;
 use couplet_proto::link::wire::{down, owned, v1};
 use couplet_proto::slot::{Seed, Slot};
@@ -120,7 +121,7 @@ impl Caller {
     }
 
     /// Hands on what a message brings.
-    fn take(&self, lane: &Arc<Lane>, number: u16, message: v1::OriginBatch) {
+    fn take(&self, lane: &Arc<Lane>, number: u16, message: v1::OriginBatch, lists: &mut Lists) {
         let announced = message.owned.iter().flat_map(owned::decode);
         let (changed, stale) = self.owners.learn(lane, number, announced);
         self.tell(&changed);
@@ -134,7 +135,7 @@ impl Caller {
         self.metrics.received(count);
         let mut frames: Vec<Frame<ToEdge>> = Vec::with_capacity(count);
         for frame in message.frames {
-            match down::decode(frame) {
+            match down::decode(frame, lists) {
                 Ok(frame) => frames.push(frame),
                 Err(error) => {
                     self.metrics.unreadable.increment(1);
@@ -169,9 +170,10 @@ impl Call for Caller {
             return Ended::Duplicate;
         };
         info!(origin = %hello.node, lane = number, version = hello.spoken(), "linked");
+        let mut lists = Lists::default();
         loop {
             match messages.message().await {
-                Ok(Some(message)) => self.take(&lane, number, message),
+                Ok(Some(message)) => self.take(&lane, number, message, &mut lists),
                 Ok(None) => return Ended::Lost("it has ended the lane".to_owned()),
                 Err(status) => return Ended::Lost(explain(&status)),
             }

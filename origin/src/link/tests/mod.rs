@@ -7,8 +7,9 @@ mod lanes;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Authenticate, Channel, Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, NodeId, SessionId, Source};
-use couplet_proto::link::peer::ToPeer;
+use couplet_proto::link::peer::{Forward, ToPeer};
 use couplet_proto::link::wire::hello::{Hello, OLDEST, Role, VERSION};
+use couplet_proto::link::wire::lists::Lists;
 use couplet_proto::link::wire::{down, peer, up, v1};
 use couplet_proto::slot::{SLOTS, Slot};
 use couplet_proto::xmpp::error::SaslCondition;
@@ -51,7 +52,7 @@ async fn converse(origin: &Running, certificates: Option<(&Certificates, Role)>)
     assert_eq!(edge.hello.node, origin.node);
     let epoch = edge.epoch_of(slot).await;
     edge.say(login(slot, epoch, &account)).await;
-    let frame = down::decode(edge.frame().await).expect("known");
+    let frame = down::decode(edge.frame().await, &mut Lists::default()).expect("known");
     assert_eq!((frame.slot, frame.epoch), (slot, epoch));
     match frame.body {
         ToEdge::Refused {
@@ -156,7 +157,7 @@ async fn a_stanza_of_another_origin_takes_effect_and_is_settled() {
         let stanza = Stanza::new(Kind::Message, Type::Headline)
             .from(from.clone())
             .to(account.clone());
-        peer::encode(&ToPeer {
+        peer::encode(&ToPeer::Forward(Forward {
             slot,
             epoch,
             shard: 3,
@@ -167,7 +168,7 @@ async fn a_stanza_of_another_origin_takes_effect_and_is_settled() {
                 number: route,
                 part: 0,
             }),
-        })
+        }))
     });
     let batch = v1::PeerBatch {
         frames: frames.to_vec(),

@@ -1,7 +1,9 @@
 //! What becomes of what a shard asks for.
 
+use std::sync::Arc;
+
 use couplet_proto::Jid;
-use couplet_proto::link::frame::ToEdge;
+use couplet_proto::link::frame::{Delivery, Fan, ToEdge};
 
 use super::{EPOCH, Rig};
 use crate::shard::event::{Answered, Event, Verified};
@@ -23,6 +25,14 @@ impl Rig {
                 let to = self.shard_of(slot);
                 self.events
                     .push_back((to, Event::Routed(slot, EPOCH, routed)));
+            }
+            Output::Fan(mut fanned) => {
+                for mut to in std::mem::take(&mut fanned.to) {
+                    to.epoch = EPOCH;
+                    let shard = self.shard_of(to.slot);
+                    let fanned = fanned.for_these(vec![to]);
+                    self.events.push_back((shard, Event::Fanned(fanned)));
+                }
             }
             Output::Settle(receipt) => {
                 let settled = Event::Settled(vec![receipt.route]);
@@ -68,6 +78,9 @@ impl Rig {
     }
 
     fn hear(&mut self, frame: ToEdge) {
+        if let ToEdge::Fan(fan) = &frame {
+            return self.hear_fan(fan);
+        }
         if let ToEdge::Deliver(delivery) = &frame {
             for connection in &delivery.connections {
                 let inbox = self.inboxes.entry(*connection).or_default();
@@ -107,6 +120,24 @@ impl Rig {
             _ => {}
         }
         inbox.frames.push_back(frame);
+    }
+
+    /// As deliveries to each receiver, with its address where the edge writes it.
+    fn hear_fan(&mut self, fan: &Fan) {
+        for receiver in &fan.receivers {
+            let inbox = self.inboxes.get(&receiver.connection);
+            let session = inbox.and_then(|inbox| inbox.session.as_ref());
+            let (_, jid) = session.expect("it is a session's").clone();
+            for (stanza, source) in fan.each() {
+                self.hear(ToEdge::Deliver(Delivery {
+                    connections: smallvec::smallvec![receiver.connection],
+                    stanza: Arc::new((**stanza).clone().to(jid.clone())),
+                    source: Some(source),
+                    log: None,
+                    entered: fan.entered,
+                }));
+            }
+        }
     }
 
     pub(super) fn end_load(&mut self, shard: usize, owner: Jid) {

@@ -3,23 +3,28 @@
 use v1::origin_frame::Body;
 
 use super::field::{self, required};
+use super::lists::Lists;
 use super::stanza;
 use super::word;
 use super::{Undecodable, v1};
 use crate::link::epoch::Epoch;
-use crate::link::frame::{Delivery, Frame, ResumeError, ToEdge};
+use crate::link::frame::{Delivery, Fan, Frame, ResumeError, ToEdge};
 use crate::link::id::{ConnectionId, SessionId};
 use crate::xmpp::element::Element;
 use crate::xmpp::error::{Condition, ErrorType, SaslCondition, StanzaError, StreamCondition};
 use crate::xmpp::ns;
 
-/// A frame as messages hold it. [`Delivery::entered`] stays behind: clocks of two processes cannot
+/// A frame as messages hold it; `lists` is what this end of the lane remembers. [`Delivery::entered`] stays behind: clocks of two processes cannot
 /// be compared.
-pub fn encode(frame: Frame<ToEdge>) -> v1::OriginFrame {
+pub fn encode(frame: Frame<ToEdge>, lists: &mut Lists) -> v1::OriginFrame {
+    let body = match frame.body {
+        ToEdge::Fan(fan) => Body::Fan(fan_message(*fan, lists)),
+        other => body(other),
+    };
     v1::OriginFrame {
         slot: frame.slot.number().into(),
         epoch: frame.epoch.0,
-        body: Some(body(frame.body)),
+        body: Some(body),
     }
 }
 
@@ -27,12 +32,39 @@ pub fn encode(frame: Frame<ToEdge>) -> v1::OriginFrame {
 ///
 /// # Errors
 /// [`Undecodable`]: nothing of it can be used.
-pub fn decode(frame: v1::OriginFrame) -> Result<Frame<ToEdge>, Undecodable> {
+pub fn decode(frame: v1::OriginFrame, lists: &mut Lists) -> Result<Frame<ToEdge>, Undecodable> {
     let body = frame.body.ok_or(Undecodable::Unknown)?;
+    let body = match body {
+        Body::Fan(message) => ToEdge::Fan(Box::new(fan(message, lists)?)),
+        other => read(other)?,
+    };
     Ok(Frame {
         slot: field::slot(frame.slot)?,
         epoch: Epoch(frame.epoch),
-        body: read(body)?,
+        body,
+    })
+}
+
+fn fan_message(fan: Fan, lists: &mut Lists) -> v1::Fan {
+    let stanzas = fan.stanzas.iter().map(|stanza| stanza::encode(stanza));
+    let mut message = v1::Fan {
+        stanzas: stanzas.collect(),
+        source: Some(field::source_message(fan.source)),
+        ..v1::Fan::default()
+    };
+    lists.encode(fan.list, fan.receivers, &mut message);
+    message
+}
+
+/// What it tells of the list counts also if its stanzas cannot be read.
+fn fan(message: v1::Fan, lists: &mut Lists) -> Result<Fan, Undecodable> {
+    let receivers = lists.decode(&message)?;
+    Ok(Fan {
+        stanzas: stanza::decode_all(message.stanzas)?,
+        source: field::source(required(message.source, "source")?),
+        receivers,
+        list: message.list,
+        entered: 0,
     })
 }
 
@@ -242,6 +274,7 @@ fn read_of_negotiation(body: Body) -> Result<ToEdge, Undecodable> {
         | Body::Taken(_)
         | Body::Close(_)
         | Body::Resumed(_)
+        | Body::Fan(_)
         | Body::ResumeRefused(_) => return Err(Undecodable::Unknown),
     })
 }

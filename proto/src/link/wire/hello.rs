@@ -7,7 +7,7 @@ use crate::link::id::NodeId;
 use crate::slot::Seed;
 
 /// The newest version this node speaks.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The oldest version this node understands: the one before [`VERSION`], or the first.
 pub const OLDEST: u32 = 1;
@@ -153,6 +153,11 @@ impl Hello {
             lanes,
             seed,
         })
+    }
+
+    /// Whether the two speak of fans: stanzas for many receivers at once.
+    pub fn knows_fans(&self) -> bool {
+        self.spoken() >= 2
     }
 
     /// The version the two speak.

@@ -4,6 +4,7 @@
 //! - [`hello`]: who is at the other end, and which version both speak.
 //! - [`owned`]: which slots somebody owns.
 //! - [`up`], [`down`], [`peer`]: the frames.
+//! - [`lists`]: the receivers of fans that both ends of a lane remember.
 //!
 //! A peer is trusted, but may be older, newer or mistaken: what is not understood is an
 //! [`Undecodable`] that costs one frame, and never a panic.
@@ -26,6 +27,8 @@ pub mod up;
 pub mod down;
 
 pub mod peer;
+
+pub mod lists;
 
 mod stanza;
 

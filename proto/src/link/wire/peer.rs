@@ -1,23 +1,37 @@
 //! Peer: frames between origins.
 
-use super::field;
+use super::field::{self, required};
 use super::owned::{ranges, slots};
 use super::stanza;
 use super::{Undecodable, v1};
 use crate::link::epoch::Epoch;
-use crate::link::peer::{Leave, Settled, ToPeer};
+use crate::link::peer::{Addressee, Forward, Forwards, Leave, Settled, ToPeer};
 
-/// A stanza for another origin, as messages hold it.
+/// Stanzas for another origin, as messages hold them.
 pub fn encode(frame: &ToPeer) -> v1::PeerFrame {
+    let (slot, epoch, body) = match frame {
+        ToPeer::Forward(forward) => {
+            let message = v1::Forward {
+                shard: forward.shard.into(),
+                route: forward.route,
+                stanza: Some(stanza::encode(&forward.stanza)),
+                source: forward.source.map(field::source_message),
+            };
+            let body = v1::peer_frame::Body::Forward(message);
+            (forward.slot.number(), forward.epoch, body)
+        }
+        ToPeer::Forwards(forwards) => {
+            let first = forwards.receivers.first();
+            let slot = first.map_or(0, |first| first.slot.number());
+            let epoch = first.map_or(Epoch(0), |first| first.epoch);
+            let body = v1::peer_frame::Body::Forwards(forwards_message(forwards));
+            (slot, epoch, body)
+        }
+    };
     v1::PeerFrame {
-        slot: frame.slot.number().into(),
-        epoch: frame.epoch.0,
-        body: Some(v1::peer_frame::Body::Forward(v1::Forward {
-            shard: frame.shard.into(),
-            route: frame.route,
-            stanza: Some(stanza::encode(&frame.stanza)),
-            source: frame.source.map(field::source_message),
-        })),
+        slot: slot.into(),
+        epoch: epoch.0,
+        body: Some(body),
     }
 }
 
@@ -26,14 +40,60 @@ pub fn encode(frame: &ToPeer) -> v1::PeerFrame {
 /// # Errors
 /// [`Undecodable`]: nothing of it can be used.
 pub fn decode(frame: v1::PeerFrame) -> Result<ToPeer, Undecodable> {
-    let v1::peer_frame::Body::Forward(forward) = frame.body.ok_or(Undecodable::Unknown)?;
-    Ok(ToPeer {
-        slot: field::slot(frame.slot)?,
-        epoch: Epoch(frame.epoch),
-        shard: shard(forward.shard)?,
-        route: forward.route,
-        stanza: stanza::decode(forward.stanza)?,
-        source: forward.source.map(field::source),
+    Ok(match frame.body.ok_or(Undecodable::Unknown)? {
+        v1::peer_frame::Body::Forward(forward) => ToPeer::Forward(Forward {
+            slot: field::slot(frame.slot)?,
+            epoch: Epoch(frame.epoch),
+            shard: shard(forward.shard)?,
+            route: forward.route,
+            stanza: stanza::decode(forward.stanza)?,
+            source: forward.source.map(field::source),
+        }),
+        v1::peer_frame::Body::Forwards(message) => {
+            ToPeer::Forwards(Box::new(read_forwards(message)?))
+        }
+    })
+}
+
+fn forwards_message(forwards: &Forwards) -> v1::Forwards {
+    let stanzas = forwards.stanzas.iter().map(|stanza| stanza::encode(stanza));
+    let receivers = forwards.receivers.iter();
+    let numbers = receivers.clone().flat_map(|receiver| {
+        let slot = u64::from(receiver.slot.number());
+        [receiver.route, slot, receiver.epoch.0]
+    });
+    v1::Forwards {
+        shard: forwards.shard.into(),
+        stanzas: stanzas.collect(),
+        source: Some(field::source_message(forwards.source)),
+        receivers: numbers.collect(),
+        addresses: receivers
+            .map(|receiver| field::jid_bytes(&receiver.jid))
+            .collect(),
+        list: forwards.list,
+    }
+}
+
+fn read_forwards(message: v1::Forwards) -> Result<Forwards, Undecodable> {
+    let numbers = message.receivers.chunks_exact(3);
+    if numbers.len() != message.addresses.len() {
+        return Err(Undecodable::Invalid("receivers"));
+    }
+    let receivers = numbers.zip(&message.addresses).map(|(numbers, address)| {
+        let slot = u32::try_from(numbers[1]).map_err(|_| Undecodable::Invalid("slot"))?;
+        Ok(Addressee {
+            route: numbers[0],
+            slot: field::slot(slot)?,
+            epoch: Epoch(numbers[2]),
+            jid: field::jid(address)?,
+        })
+    });
+    Ok(Forwards {
+        shard: shard(message.shard)?,
+        receivers: receivers.collect::<Result<_, _>>()?,
+        stanzas: stanza::decode_all(message.stanzas)?,
+        source: field::source(required(message.source, "source")?),
+        list: message.list,
     })
 }
 

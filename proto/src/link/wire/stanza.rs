@@ -54,6 +54,12 @@ pub(super) fn decode(message: Option<v1::Stanza>) -> Result<Arc<Stanza>, Undecod
     }))
 }
 
+/// Reads stanzas.
+pub(super) fn decode_all(messages: Vec<v1::Stanza>) -> Result<Arc<[Arc<Stanza>]>, Undecodable> {
+    let stanzas = messages.into_iter().map(|message| decode(Some(message)));
+    stanzas.collect()
+}
+
 /// Copies the texts of a small stanza into one buffer of their own.
 fn own(message: &mut v1::Stanza) {
     let v1::Stanza {

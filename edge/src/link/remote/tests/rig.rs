@@ -14,6 +14,7 @@ use couplet_proto::link::frame::{Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{NodeId, SessionId};
 use couplet_proto::link::peer::Owned;
 use couplet_proto::link::wire::hello::{Hello, Role};
+use couplet_proto::link::wire::lists::Lists;
 use couplet_proto::link::wire::v1::link_server::{Link, LinkServer};
 use couplet_proto::link::wire::{down, owned, up, v1};
 use couplet_proto::slot::{Seed, Slot};
@@ -185,7 +186,13 @@ impl Called {
 
     pub(super) async fn send(&self, frames: Vec<Frame<ToEdge>>) {
         let message = v1::OriginBatch {
-            frames: frames.into_iter().map(down::encode).collect(),
+            frames: {
+                let mut lists = Lists::default();
+                let frames = frames.into_iter();
+                frames
+                    .map(|frame| down::encode(frame, &mut lists))
+                    .collect()
+            },
             ..v1::OriginBatch::default()
         };
         self.say(message).await;

@@ -10,11 +10,11 @@ use super::super::word;
 use super::slot;
 use crate::link::epoch::Epoch;
 use crate::link::frame::{
-    Attach, AuthToken, Authenticate, Bind, Channel, Delivery, Detached, Frame, Password, Register,
-    Resume, ResumeError, ToEdge, ToOrigin, Unacked,
+    Attach, AuthToken, Authenticate, Bind, Channel, Delivery, Detached, Fan, Frame, Password,
+    Receiver, Register, Resume, ResumeError, ToEdge, ToOrigin, Unacked,
 };
 use crate::link::id::{ConnectionId, LogId, SessionId, Source};
-use crate::link::peer::ToPeer;
+use crate::link::peer::{Addressee, Forward, Forwards, ToPeer};
 use crate::slot::SLOTS;
 use crate::xmpp::byte_str::ByteStr;
 use crate::xmpp::error::{Condition, ErrorType, SaslCondition, StanzaError, StreamCondition};
@@ -30,13 +30,56 @@ pub(super) fn to_edge() -> impl Strategy<Value = Frame<ToEdge>> {
 
 pub(super) fn to_peer() -> impl Strategy<Value = ToPeer> {
     let numbers = (0..SLOTS, any::<u64>(), any::<u16>(), any::<u64>());
-    (numbers, stanza(), option(source())).prop_map(|(numbers, stanza, source)| ToPeer {
-        slot: slot(numbers.0),
-        epoch: Epoch(numbers.1),
-        shard: numbers.2,
-        route: numbers.3,
-        stanza,
-        source,
+    let one = (numbers, stanza(), option(source())).prop_map(|(numbers, stanza, source)| {
+        ToPeer::Forward(Forward {
+            slot: slot(numbers.0),
+            epoch: Epoch(numbers.1),
+            shard: numbers.2,
+            route: numbers.3,
+            stanza,
+            source,
+        })
+    });
+    let receiver = (any::<u64>(), 0..SLOTS, any::<u64>(), jid());
+    let receiver = receiver.prop_map(|(route, number, epoch, jid)| Addressee {
+        route,
+        slot: slot(number),
+        epoch: Epoch(epoch),
+        jid,
+    });
+    let receivers = prop::collection::vec(receiver, 1..5);
+    let stanzas = prop::collection::vec(stanza(), 1..4);
+    let many = (receivers, stanzas, source(), any::<(u16, u64)>());
+    let many = many.prop_map(|(receivers, stanzas, source, (shard, list))| {
+        ToPeer::Forwards(Box::new(Forwards {
+            shard,
+            stanzas: stanzas.into(),
+            source,
+            receivers,
+            list,
+        }))
+    });
+    prop_oneof![one, many]
+}
+
+fn fan() -> impl Strategy<Value = ToEdge> {
+    let receiver = (connection(), 0..SLOTS, any::<u64>());
+    let receiver = receiver.prop_map(|(connection, number, epoch)| Receiver {
+        connection,
+        slot: slot(number),
+        epoch: Epoch(epoch),
+    });
+    let receivers = prop::collection::vec(receiver, 1..5);
+    let stanzas = prop::collection::vec(stanza(), 1..4);
+    let fan = (receivers, stanzas, source(), any::<u64>());
+    fan.prop_map(|(receivers, stanzas, source, list)| {
+        ToEdge::Fan(Box::new(Fan {
+            stanzas: stanzas.into(),
+            source,
+            receivers,
+            list,
+            entered: 0,
+        }))
     })
 }
 
@@ -256,6 +299,7 @@ fn delivering() -> impl Strategy<Value = ToEdge> {
     let stream = prop::sample::select(StreamCondition::ALL);
     prop_oneof![
         delivery.prop_map(ToEdge::Deliver),
+        fan(),
         (connection(), bytes()).prop_map(|(connection, state)| ToEdge::Keep { connection, state }),
         (connection(), any::<u64>())
             .prop_map(|(connection, number)| ToEdge::Taken { connection, number }),

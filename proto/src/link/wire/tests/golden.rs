@@ -13,15 +13,16 @@ use std::path::{Path, PathBuf};
 use prost::Message;
 
 use super::super::hello::{Hello, Role, VERSION};
+use super::super::lists::Lists;
 use super::super::{down, owned, peer, up, v1};
 use super::slot;
 use crate::link::epoch::Epoch;
 use crate::link::frame::{
-    Attach, AuthToken, Authenticate, Bind, Channel, Delivery, Detached, Frame, Password, Register,
-    Resume, ResumeError, ToEdge, ToOrigin, Unacked,
+    Attach, AuthToken, Authenticate, Bind, Channel, Delivery, Detached, Fan, Frame, Password,
+    Receiver, Register, Resume, ResumeError, ToEdge, ToOrigin, Unacked,
 };
 use crate::link::id::{ConnectionId, LogId, NodeId, SessionId, Source};
-use crate::link::peer::{Leave, Owned, Settled, ToPeer};
+use crate::link::peer::{Addressee, Forward, Forwards, Leave, Owned, Settled, ToPeer};
 use crate::slot::Seed;
 use crate::xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition};
 use crate::xmpp::ns;
@@ -88,6 +89,27 @@ fn the_recorded_stream_of_this_version_is_what_it_says() {
 }
 
 #[test]
+fn what_version_2_says_beyond_version_1_is_read_as_it_was() {
+    let stream = std::fs::read(recorded(2)).expect("recorded");
+    let [_, origin, peer_batch, _] = messages(&stream)[..] else {
+        panic!("four messages");
+    };
+    let mut lists = Lists::default();
+    let origin = v1::OriginBatch::decode(origin).expect("valid");
+    let frames = origin
+        .frames
+        .into_iter()
+        .map(|frame| down::decode(frame, &mut lists).expect("known"));
+    check(frames, from_origin().into_iter().chain(fans()));
+    let peer_batch = v1::PeerBatch::decode(peer_batch).expect("valid");
+    let frames = peer_batch
+        .frames
+        .into_iter()
+        .map(|frame| peer::decode(frame).expect("known"));
+    check(frames, [forwarded(), forwarded_to_many()]);
+}
+
+#[test]
 fn the_recorded_stream_of_version_1_is_read_as_it_was() {
     let stream = std::fs::read(recorded(1)).expect("recorded");
     let [edge, origin, peer_batch, reply] = messages(&stream)[..] else {
@@ -111,7 +133,7 @@ fn the_recorded_stream_of_version_1_is_read_as_it_was() {
     let frames = origin
         .frames
         .into_iter()
-        .map(|frame| down::decode(frame).expect("known"));
+        .map(|frame| down::decode(frame, &mut Lists::default()).expect("known"));
     check(frames, from_origin());
     let peer_batch = v1::PeerBatch::decode(peer_batch).expect("valid");
     assert_eq!(
@@ -174,14 +196,23 @@ fn origin_batch() -> v1::OriginBatch {
     v1::OriginBatch {
         hello: Some(hello(Role::Origin).encode()),
         owned: owned::encode(&announcements()),
-        frames: from_origin().into_iter().map(down::encode).collect(),
+        frames: {
+            let mut lists = Lists::default();
+            let frames = from_origin().into_iter().chain(fans());
+            frames
+                .map(|frame| down::encode(frame, &mut lists))
+                .collect()
+        },
     }
 }
 
 fn peer_batch() -> v1::PeerBatch {
     v1::PeerBatch {
         hello: Some(hello(Role::Origin).encode()),
-        frames: vec![peer::encode(&forwarded())],
+        frames: vec![
+            peer::encode(&forwarded()),
+            peer::encode(&forwarded_to_many()),
+        ],
         leaves: vec![peer::encode_leave(&slots())],
     }
 }
@@ -210,14 +241,57 @@ fn announcements() -> Vec<Owned> {
 }
 
 fn forwarded() -> ToPeer {
-    ToPeer {
+    ToPeer::Forward(Forward {
         slot: slot(2000),
         epoch: Epoch(8),
         shard: 3,
         route: 99,
         stanza: stanza(),
         source: Some(SOURCE),
-    }
+    })
+}
+
+fn forwarded_to_many() -> ToPeer {
+    let receiver = |route, number, resource: &str| Addressee {
+        route,
+        slot: slot(number),
+        epoch: Epoch(8),
+        jid: juliet().with_resource(resource).expect("valid"),
+    };
+    ToPeer::Forwards(Box::new(Forwards {
+        shard: 3,
+        stanzas: [stanza(), stanza()].into(),
+        source: SOURCE,
+        receivers: vec![receiver(100, 2000, "a"), receiver(101, 2001, "b")],
+        list: 5,
+    }))
+}
+
+/// A list, the same once more, one that has changed, and one without a name.
+fn fans() -> Vec<Frame<ToEdge>> {
+    let receiver = |connection, number| Receiver {
+        connection: ConnectionId(connection),
+        slot: slot(number),
+        epoch: Epoch(8),
+    };
+    let lists = [
+        (5, vec![receiver(1, 7), receiver(2, 8), receiver(3, 9)]),
+        (5, vec![receiver(1, 7), receiver(2, 8), receiver(3, 9)]),
+        (5, vec![receiver(1, 7), receiver(3, 9), receiver(4, 10)]),
+        (0, vec![receiver(6, 7)]),
+    ];
+    let frame = |(list, receivers): (u64, Vec<Receiver>)| Frame {
+        slot: slot(7),
+        epoch: Epoch(8),
+        body: ToEdge::Fan(Box::new(Fan {
+            stanzas: [stanza()].into(),
+            source: SOURCE,
+            receivers,
+            list,
+            entered: 0,
+        })),
+    };
+    lists.into_iter().map(frame).collect()
 }
 
 fn settled() -> Settled {

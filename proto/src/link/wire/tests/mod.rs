@@ -9,6 +9,7 @@ mod strange;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::lists::Lists;
 use super::{down, hello, owned, peer, up, v1};
 use crate::link::epoch::Epoch;
 use crate::link::peer::{Owned, Settled};
@@ -39,10 +40,11 @@ proptest! {
     #[test]
     fn frames_of_origins_come_back_as_they_were(frame in frames::to_edge()) {
         let printed = format!("{frame:?}");
-        let message = down::encode(frame);
-        let back = down::decode(carried(&message)).expect("whole");
+        let (mut here, mut there) = (Lists::default(), Lists::default());
+        let message = down::encode(frame, &mut here);
+        let back = down::decode(carried(&message), &mut there).expect("whole");
         prop_assert_eq!(format!("{back:?}"), printed);
-        prop_assert_eq!(down::encode(back), message);
+        prop_assert_eq!(down::encode(back, &mut Lists::default()), message);
     }
 
     #[test]

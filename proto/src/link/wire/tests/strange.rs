@@ -4,6 +4,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
 
+use super::super::lists::Lists;
 use super::super::{Undecodable, down, up, v1};
 use super::carried;
 use crate::link::frame::{Frame, ToOrigin};
@@ -43,7 +44,10 @@ fn a_body_of_a_newer_version_is_unknown() {
     .encode_to_vec();
     bytes.extend([0x9a, 0x06, 0x03, 1, 2, 3]);
     let frame = v1::OriginFrame::decode(bytes.as_slice()).expect("unknown fields are skipped");
-    assert_eq!(down::decode(frame).err(), Some(Undecodable::Unknown));
+    assert_eq!(
+        down::decode(frame, &mut Lists::default()).err(),
+        Some(Undecodable::Unknown)
+    );
     let frame = v1::EdgeFrame::decode(bytes.as_slice()).expect("unknown fields are skipped");
     assert_eq!(up::decode(frame).err(), Some(Undecodable::Unknown));
 }
@@ -115,7 +119,7 @@ fn what_is_missing_is_noticed() {
         body: Some(v1::origin_frame::Body::Bound(v1::Bound::default())),
     };
     assert_eq!(
-        down::decode(bound).err(),
+        down::decode(bound, &mut Lists::default()).err(),
         Some(Undecodable::Invalid("address"))
     );
 }
@@ -141,7 +145,7 @@ proptest! {
             let _ = up::decode(frame);
         }
         if let Ok(frame) = v1::OriginFrame::decode(bytes.as_slice()) {
-            let _ = down::decode(frame);
+            let _ = down::decode(frame, &mut Lists::default());
         }
     }
 }
