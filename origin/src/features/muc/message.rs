@@ -13,7 +13,7 @@ use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use super::affiliation::Role;
 use super::occupant::Occupant;
 use super::room::{Past, Room, Subject};
-use super::{presence, private, record};
+use super::{invite, presence, private, record, voice};
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
 
@@ -40,9 +40,19 @@ pub(super) fn received(
     if stanza.to.as_ref().is_some_and(Jid::is_full) {
         return private::received(ctx, room, stanza);
     }
-    match stanza.type_ {
-        Type::Groupchat => to_all(ctx, room, stanza, entered),
-        _ => Err(Condition::BadRequest.into()),
+    if stanza.type_ == Type::Groupchat {
+        return to_all(ctx, room, stanza, entered);
+    }
+    if let Some(x) = invite::find(stanza) {
+        return invite::received(ctx, room, stanza, &x);
+    }
+    match voice::find(stanza) {
+        Some(form) => voice::received(ctx, room, stanza, &form),
+        None if room.occupants.get(stanza.sender()).is_none() => {
+            Err(Condition::NotAcceptable.into())
+        }
+        // §17.2: it is not for everybody, and for nobody else.
+        None => Err(Condition::BadRequest.into()),
     }
 }
 

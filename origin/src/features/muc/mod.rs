@@ -15,6 +15,7 @@
 //! - `affiliation`: who may do what, as tables. `settings`: the configuration and its form.
 //! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
 //! - `enter`, `change`, `leave`: who is there. `message`, `private`, `history`: what is said.
+//! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
 //! - `takeover`: what a new owner of the slot does first.
 
 mod enter;
@@ -28,6 +29,12 @@ mod takeover;
 mod message;
 
 mod private;
+
+mod invite;
+
+mod voice;
+
+mod forward;
 
 mod history;
 
@@ -145,11 +152,14 @@ fn handle(
 fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
     let is_for_room = stanza.to.as_ref().is_some_and(Jid::is_bare);
     if !stanza.is_request() {
+        if let Some(room) = room {
+            forward::answered(ctx, room, stanza);
+        }
         return;
     }
     let reply = match is_for_room {
         true => iq::received(ctx, room, stanza),
-        false => Err(Condition::ServiceUnavailable.into()),
+        false => forward::asked(ctx, room, stanza),
     };
     route::iq::conclude(ctx, stanza, reply);
 }
