@@ -3,9 +3,9 @@
 //! ```text
 //!                    ┌ no room ──────▶ created, entered
 //! available presence ┤ no occupant ──▶ refused, or entered
-//!                    └ an occupant ──┬ another nick ─▶ `change::nick`
+//!                    └ an occupant ──┬ another nick ─▶ `update::nick`
 //!                                    ├ asks to join ─▶ told everything again
-//!                                    └ otherwise ────▶ `change::presence`
+//!                                    └ otherwise ────▶ `update::presence`
 //! ```
 //!
 //! Who enters gets, in this order: the others, itself, history, subject, and then what happens
@@ -26,7 +26,7 @@ use super::pace::Pace;
 use super::presence::{self, Said};
 use super::room::{Member, Room};
 use super::settings::Settings;
-use super::{change, history, likeness, record};
+use super::{history, likeness, record, update};
 use crate::config::RoomCreation;
 use crate::hooks::Ctx;
 
@@ -97,12 +97,12 @@ pub(super) fn present(
     };
     let has_other_nick = *known.nick != *wish.nick;
     if has_other_nick {
-        change::nick(ctx, room, &wish)?;
+        update::nick(ctx, room, &wish)?;
     }
     match wish.join {
         Some(_) => tell_again(ctx, room, &wish),
         None if has_other_nick => {}
-        None => change::presence(ctx, room, &wish),
+        None => update::presence(ctx, room, &wish),
     }
     Ok(())
 }

@@ -14,13 +14,13 @@
 //! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: the configuration and its form.
 //! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
-//! - `enter`, `change`, `leave`: who is there. `message`, `private`, `history`: what is said.
+//! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
 //! - `takeover`: what a new owner of the slot does first.
 
 mod enter;
 
-mod change;
+mod update;
 
 mod leave;
 
@@ -55,6 +55,9 @@ mod occupant;
 mod settings;
 
 mod affiliation;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -111,7 +114,7 @@ fn alarm(ctx: &mut Ctx<'_>) {
     let mut room = ctx.account.slots.muc.0.take();
     if let Some(room) = &mut room {
         takeover::settle(ctx, room);
-        change::catch_up(ctx, room);
+        update::catch_up(ctx, room);
         takeover::probe(ctx, room);
     }
     put_back(ctx, room);
