@@ -121,6 +121,7 @@ pub(super) fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, past: Past, entered:
         stanzas: [past.stanza.clone()].into(),
         to: room.occupants.everybody(),
         source: Some(room.source(past.number)),
+        list: room.list_of_all(),
         entered,
     };
     room.history.push_back(past);

@@ -99,11 +99,16 @@ pub(super) fn roster(ctx: &mut Ctx<'_>, room: &Room, to: &Occupant) {
 
 /// Sends stanzas to sessions.
 pub(super) fn send(ctx: &mut Ctx<'_>, stanzas: Vec<Arc<Stanza>>, to: Vec<Jid>) {
+    send_to_list(ctx, stanzas, to, 0);
+}
+
+/// Sends stanzas to sessions that are much the same each time, under the name of their list.
+fn send_to_list(ctx: &mut Ctx<'_>, stanzas: Vec<Arc<Stanza>>, to: Vec<Jid>, list: u64) {
     ctx.fan(Fan {
         stanzas: stanzas.into(),
         to: to.into(),
         source: None,
-        list: 0,
+        list,
         entered: 0,
     });
 }
@@ -155,7 +160,12 @@ fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Typ
     ] {
         if !to.is_empty() {
             let stanza = compose(ctx, room, occupant, type_, said, viewer);
-            send(ctx, vec![stanza], to);
+            let list = match viewer {
+                Viewer::Trusted => room.list_of_viewers(true),
+                Viewer::Anybody => room.list_of_viewers(false),
+                Viewer::Itself => 0,
+            };
+            send_to_list(ctx, vec![stanza], to, list);
         }
     }
 }

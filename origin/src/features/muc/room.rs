@@ -111,6 +111,16 @@ impl Room {
         self.jid.with_resource(nick).ok()
     }
 
+    /// Names the list of everybody on the links.
+    pub(super) fn list_of_all(&self) -> u64 {
+        self.name.0.max(1)
+    }
+
+    /// Names the list of those who see real addresses, or of those who do not.
+    pub(super) fn list_of_viewers(&self, is_trusted: bool) -> u64 {
+        self.name.0.rotate_left(16 + u32::from(is_trusted)).max(1)
+    }
+
     /// What the message of a number comes from: the same whoever sends it again.
     pub(super) fn source(&self, number: u64) -> Source {
         Source {

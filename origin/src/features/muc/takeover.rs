@@ -37,6 +37,7 @@ pub(super) fn settle(ctx: &mut Ctx<'_>, room: &mut Room) {
             stanzas: [past.stanza.clone()].into(),
             to: to.into(),
             source: Some(room.source(past.number)),
+            list: 0,
             entered: 0,
         });
     }
