@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Expected, Verdict};
-use crate::history::{Disconnect, Fate, Kind, Life, Records, Seen};
+use crate::history::{Disconnect, Fate, Kind, Life, Records, Seen, Target};
 
 /// A history under construction: user 0 sends to user 1 over edges 0 and 1.
 struct Tale {
@@ -43,8 +43,8 @@ impl Tale {
     }
 
     fn send(&mut self, fate: Fate) -> usize {
-        let number = self.records.send(0, 1, self.start);
-        self.records.sent(0, 1, number).fate = fate;
+        let number = self.records.send(0, Target::User(1), self.start);
+        self.records.sent(0, Target::User(1), number).fate = fate;
         number
     }
 
@@ -128,7 +128,7 @@ fn repetition_is_seen() {
     tale.receive(9, 2);
     assert_eq!(tale.verdict().duplicated, 2);
     // Its sender could not know that it had arrived.
-    tale.records.sent(0, 1, 3).may_repeat = true;
+    tale.records.sent(0, Target::User(1), 3).may_repeat = true;
     assert_eq!(tale.verdict().duplicated, 1);
 }
 
