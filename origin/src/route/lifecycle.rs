@@ -140,6 +140,10 @@ pub(crate) fn elsewhere(account: &Jid, entry: &Entry) -> Option<Arc<Stanza>> {
     let stanza = &entry.stanza;
     match (stanza.kind, stanza.type_) {
         _ if entry.log.is_some() => None,
+        (Kind::Message, Type::Normal | Type::Chat) if message::is_private_of_room(stanza) => {
+            let error = Condition::RecipientUnavailable.into();
+            bounce::reply(stanza, &error).map(Arc::new)
+        }
         (Kind::Message, Type::Normal | Type::Chat) => {
             let mut stanza = (**stanza).clone();
             stanza.to = Some(account.clone());

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use couplet_proto::link::id::SessionId;
 use couplet_proto::xmpp::error::{Condition, StanzaError};
-use couplet_proto::{Stanza, Type};
+use couplet_proto::xmpp::ns;
+use couplet_proto::{Jid, Stanza, Type};
 use smallvec::SmallVec;
 
 use super::bounce;
@@ -96,8 +97,9 @@ fn choose(ctx: &Ctx<'_>, stanza: &Stanza) -> Choice {
         // §8.5.3.1: a resource that is there gets whatever is for it.
         return Choice::Sessions(SmallVec::from_slice(&[session]));
     }
-    let is_full = stanza.to.as_ref().is_some_and(couplet_proto::Jid::is_full);
+    let is_full = stanza.to.as_ref().is_some_and(Jid::is_full);
     match (stanza.type_, is_full) {
+        (Type::Chat | Type::Normal, true) if is_private_of_room(stanza) => return Choice::Refuse,
         // §8.5.2.1.1, §8.5.2.2.1, §8.5.3.2.1: not for a bare address or a resource that is gone.
         (Type::Groupchat, _) | (Type::Normal, true) => return Choice::Refuse,
         (Type::Error, _) | (Type::Headline, true) => return Choice::Drop,
@@ -113,6 +115,13 @@ fn choose(ctx: &Ctx<'_>, stanza: &Stanza) -> Choice {
         (true, Type::Headline) => Choice::Drop,
         (true, _) => Choice::Nobody,
     }
+}
+
+/// XEP-0045 §7.5: a private message of an occupant. It is for the session that is in the room and
+/// for no other: the room hears when that is gone.
+pub(super) fn is_private_of_room(stanza: &Stanza) -> bool {
+    let is_of_occupant = stanza.from.as_ref().is_some_and(Jid::is_full);
+    is_of_occupant && stanza.payload.find("x", ns::MUC_USER).is_some()
 }
 
 fn walk(

@@ -32,7 +32,7 @@ use crate::session::At;
 use crate::session::outbox::Entry;
 
 /// Receivers that may wait to be brought by an edge; of more, one that is not there is gone.
-const DOUBTFUL_MAX: usize = 65_536;
+const DOUBTFUL_MAX: usize = 4096;
 
 /// Where a receiver is.
 enum Found {

@@ -76,6 +76,9 @@ pub(crate) mod rig;
 mod tests;
 
 #[cfg(test)]
+mod tests_fan;
+
+#[cfg(test)]
 mod tests_faults;
 
 #[cfg(test)]

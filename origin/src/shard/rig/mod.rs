@@ -87,6 +87,10 @@ pub(crate) struct Rig {
     commits: VecDeque<(usize, Vec<Batch>)>,
     loads: VecDeque<(usize, Slot, Jid)>,
     pub(crate) faults: Faults,
+    /// At which epochs slots are owned that have moved.
+    epochs: HashMap<Slot, Epoch>,
+    /// Frames for many that the edge has heard.
+    pub(crate) fans: usize,
 }
 
 /// What an edge has heard for one connection.
@@ -185,6 +189,8 @@ impl Rig {
             commits: VecDeque::new(),
             loads: VecDeque::new(),
             faults: Faults::default(),
+            epochs: HashMap::new(),
+            fans: 0,
         };
         for account in accounts {
             rig.store.add(jid(account), credentials());
@@ -296,6 +302,10 @@ impl Rig {
     pub(crate) fn up_at(&mut self, account: &Jid, epoch: Epoch, frame: ToOrigin) {
         self.push_frame(account, epoch, frame);
         self.run();
+    }
+
+    fn epoch_of(&self, slot: Slot) -> Epoch {
+        self.epochs.get(&slot).copied().unwrap_or(EPOCH)
     }
 
     /// A connection nobody has used.

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use couplet_proto::Jid;
 use couplet_proto::link::frame::{Delivery, Fan, ToEdge};
+use couplet_proto::slot::Slot;
 
-use super::{EPOCH, Rig};
+use super::{Rig, SEED};
 use crate::shard::event::{Answered, Event, Verified};
 use crate::shard::output::Output;
 use crate::store::{self, Batch};
@@ -23,12 +24,13 @@ impl Rig {
             }
             Output::Route(slot, routed) => {
                 let to = self.shard_of(slot);
+                let epoch = self.epoch_of(slot);
                 self.events
-                    .push_back((to, Event::Routed(slot, EPOCH, routed)));
+                    .push_back((to, Event::Routed(slot, epoch, routed)));
             }
             Output::Fan(mut fanned) => {
                 for mut to in std::mem::take(&mut fanned.to) {
-                    to.epoch = EPOCH;
+                    to.epoch = self.epoch_of(to.slot);
                     let shard = self.shard_of(to.slot);
                     let fanned = fanned.for_these(vec![to]);
                     self.events.push_back((shard, Event::Fanned(fanned)));
@@ -67,9 +69,10 @@ impl Rig {
             },
             Output::Reply(answering) => drop(answering.reply.send(answering.result)),
             Output::Sleepers(slot) => {
-                let owners = Ok(self.store.sleepers());
+                let mut owners = self.store.sleepers();
+                owners.retain(|owner| Slot::of(SEED, owner) == slot);
                 self.events
-                    .push_back((shard, Event::Sleepers(slot, owners)));
+                    .push_back((shard, Event::Sleepers(slot, Ok(owners))));
             }
             Output::Left(done) => drop(done.send(())),
             Output::Moved(..) | Output::Fenced(_) => {}
@@ -124,6 +127,7 @@ impl Rig {
 
     /// As deliveries to each receiver, with its address where the edge writes it.
     fn hear_fan(&mut self, fan: &Fan) {
+        self.fans += 1;
         for receiver in &fan.receivers {
             let inbox = self.inboxes.get(&receiver.connection);
             let session = inbox.and_then(|inbox| inbox.session.as_ref());

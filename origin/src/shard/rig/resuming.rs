@@ -86,6 +86,11 @@ impl Rig {
         for change in [Change::Lose, Change::Take(epoch, vec![EDGE])] {
             self.events.push_back((shard, Event::Tenure(slot, change)));
         }
+        self.epochs.insert(slot, epoch);
+        for shard in 0..self.shards.len() {
+            let slots = [slot].into();
+            self.events.push_back((shard, Event::Rerouted(slots)));
+        }
         self.run();
     }
 
