@@ -37,8 +37,8 @@ pub(crate) struct Record {
     pub(crate) heard: BTreeMap<User, Vec<Heard>>,
     /// What presence an occupant (first) has seen of another.
     pub(crate) seen: BTreeMap<(User, User), Seen>,
-    /// Who was removed, in words.
-    pub(crate) removals: Vec<String>,
+    /// Who was told that it is not there any more, and how.
+    pub(crate) removals: Vec<(User, String)>,
 }
 
 /// A message that came.
@@ -232,7 +232,7 @@ impl Record {
             .filter_map(|status| status.get("code"))
             .any(|code| REMOVED.contains(&code));
         if is_removal || (from == Some(&own) && !is_available) {
-            self.removals.push(format!("user{user} got {stanza}"));
+            self.removals.push((user, stanza.to_string()));
         }
         let other = from.and_then(|nick| nick.strip_prefix("user")?.parse().ok());
         let Some(other) = other.filter(|other| *other != user) else {

@@ -28,8 +28,11 @@ pub(super) fn judge(verdict: &mut Verdict, records: &Records, expected: &Expecte
             }
         }
         judge_presence(verdict, room, records, record, expected);
-        for removal in &record.removals {
-            verdict.complain("removed", &format!("den{room}: {removal}"));
+        // Who has come back in a new session is told that its former one is gone.
+        for (user, text) in &record.removals {
+            if faithful.contains(user) {
+                verdict.complain("removed", &format!("user{user} from den{room}: {text}"));
+            }
         }
     }
 }
