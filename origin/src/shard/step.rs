@@ -354,6 +354,7 @@ impl Shard {
             &mut self.effects,
             &mut self.rng,
         );
+        ctx.under_way = self.routes.oldest_number(place);
         let login = &mut self.login;
         let ran = catch_unwind(AssertUnwindSafe(|| work::perform(&mut ctx, login, work)));
         if ran.is_ok() {
