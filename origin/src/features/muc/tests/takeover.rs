@@ -1,8 +1,15 @@
 //! What a new owner of a room's slot does.
 
-use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::ToOrigin;
 
 use super::*;
+use crate::shard::rig::{EPOCH, jid};
+
+/// The slot of the room goes to another owner, who knows only the store.
+fn take_over(rig: &mut Rig) {
+    rig.move_slot(DEN, EPOCH);
+    rig.up_at(&jid(DEN), EPOCH, ToOrigin::Expect(Vec::new()));
+}
 
 /// Everybody is still there, and nobody has to enter again.
 #[test]
@@ -13,7 +20,7 @@ fn a_room_survives_its_owner() {
     rig.tick(61_000);
     rig.received(&clients[0]);
     rig.received(&clients[1]);
-    rig.move_slot(DEN, Epoch(4));
+    take_over(&mut rig);
     let message = format!("<message type='groupchat' to='{DEN}'><body>x</body></message>");
     rig.send(&mut clients[1], &message);
     has(
@@ -35,7 +42,7 @@ fn late_messages_are_sent_again_from_their_numbers() {
     rig.send(&mut clients[0], &message);
     assert_eq!(rig.received(&clients[1]).len(), 1);
     let before = room(&mut rig).last;
-    rig.move_slot(DEN, Epoch(4));
+    take_over(&mut rig);
     // The connections would know them; the edges of these tests are lists.
     let again = rig.received(&clients[1]);
     assert_eq!(again.len(), 1, "{again:?}");
@@ -55,7 +62,7 @@ fn ghosts_leave() {
         .get(&clients[1].jid)
         .cloned()
         .expect("in the room");
-    ghost.jid = crate::shard::rig::jid("b@x/ghost");
+    ghost.jid = jid("b@x/ghost");
     ghost.nick = "G".into();
     room(&mut rig).occupants.insert(ghost);
     room(&mut rig).is_fresh = true;
