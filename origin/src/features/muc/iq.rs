@@ -12,8 +12,6 @@ pub(super) fn received(
     room: Option<&mut Room>,
     _stanza: &Stanza,
 ) -> Result<Reply, StanzaError> {
-    match room {
-        None => Err(Condition::ItemNotFound.into()),
-        Some(_) => Err(Condition::ServiceUnavailable.into()),
-    }
+    let _room = room.ok_or(Condition::ItemNotFound)?;
+    Err(Condition::ServiceUnavailable.into())
 }

@@ -52,6 +52,38 @@ fn late_messages_are_sent_again_from_their_numbers() {
     assert_eq!(room.last, before);
 }
 
+/// Who entered after a message had it as history.
+#[test]
+fn who_entered_later_is_not_sent_it_again() {
+    let (mut rig, mut clients) = den(&["a", "b"]);
+    rig.send(
+        &mut clients[1],
+        "<presence type='unavailable' to='den@rooms.x/B'/>",
+    );
+    let message = format!("<message type='groupchat' to='{DEN}'><body>x</body></message>");
+    rig.send(&mut clients[0], &message);
+    let received = join(&mut rig, &mut clients[1], "B");
+    assert!(received.iter().any(|it| it.contains("<body>x</body>")));
+    rig.received(&clients[0]);
+    take_over(&mut rig);
+    assert_eq!(rig.received(&clients[1]), Vec::<String>::new());
+    assert_eq!(rig.received(&clients[0]).len(), 1);
+}
+
+/// A session that is there says nothing when it is asked.
+#[test]
+fn those_who_are_there_stay() {
+    let (mut rig, clients) = den(&["a", "b"]);
+    rig.tick(61_000);
+    take_over(&mut rig);
+    rig.tick(11_000);
+    for client in &clients {
+        assert_eq!(rig.received(client), Vec::<String>::new());
+    }
+    assert!(room(&mut rig).probes_at.is_none());
+    assert_eq!(room(&mut rig).occupants.len(), 2);
+}
+
 /// §18.1.2: a session that ended unheard of is asked, and leaves.
 #[test]
 fn ghosts_leave() {
