@@ -12,6 +12,8 @@ pub(super) fn received(
     room: Option<&mut Room>,
     _stanza: &Stanza,
 ) -> Result<Reply, StanzaError> {
-    let _room = room.ok_or(Condition::ItemNotFound)?;
-    Err(Condition::ServiceUnavailable.into())
+    match room {
+        None => Err(Condition::ItemNotFound.into()),
+        Some(_) => Err(Condition::ServiceUnavailable.into()),
+    }
 }
