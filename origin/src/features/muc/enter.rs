@@ -83,6 +83,10 @@ pub(super) fn present(
     slot: &mut Option<Box<Room>>,
     stanza: &Stanza,
 ) -> Result<(), StanzaError> {
+    if stanza.sender().is_bare() {
+        // Only sessions are in rooms.
+        return Ok(());
+    }
     let wish = Wish::read(stanza)?;
     let Some(room) = slot else {
         let mut room = Box::new(create(ctx, &wish)?);

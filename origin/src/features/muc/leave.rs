@@ -2,6 +2,7 @@
 
 use couplet_proto::xmpp::error::Condition;
 use couplet_proto::xmpp::ns;
+use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Stanza};
 
 use super::occupant::Occupant;
@@ -33,9 +34,12 @@ pub(super) fn left(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
     let farewell = stanza
         .payload
         .without(|child| !child.is("status", ns::CLIENT));
-    let is_short = farewell.len() <= FAREWELL_BYTES_MAX;
+    let farewell = match farewell.len() <= FAREWELL_BYTES_MAX {
+        true => farewell,
+        false => Payload::default(),
+    };
     let said = Said {
-        farewell: is_short.then_some(farewell).unwrap_or_default(),
+        farewell,
         id: stanza.id.clone(),
         ..Said::default()
     };

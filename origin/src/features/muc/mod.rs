@@ -94,6 +94,10 @@ impl PerAccount {
 }
 
 /// A stanza for an address of a service.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as the contract has it: a service may keep the stanza"
+)]
 fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
     if ctx.account.jid.local().is_none() {
         return of_service(ctx, &stanza);

@@ -7,10 +7,7 @@
 
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
-use std::sync::Arc;
-
 use super::message::KEPT_MS;
-use super::presence;
 use super::room::Room;
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
@@ -54,6 +51,8 @@ pub(super) fn probe(ctx: &mut Ctx<'_>, room: &mut Room) {
     }
     room.probes_at = None;
     let probe = Stanza::new(Kind::Presence, Type::Probe).from(room.jid.clone());
-    let everybody = room.occupants.everybody().to_vec();
-    presence::send(ctx, vec![Arc::new(probe)], everybody);
+    for session in room.occupants.everybody().iter() {
+        // Its account answers, not the session: it is no stanza to fan.
+        ctx.route(probe.clone().to(session.clone()));
+    }
 }
