@@ -7,8 +7,8 @@ use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
 use super::{
-    Feature, IqKey, OnAcknowledged, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession, Service,
-    Side, Spec, Stage, Target,
+    Feature, IqKey, OnAcknowledged, OnForm, OnIq, OnLoad, OnMessage, OnPresence, OnSession,
+    Service, Side, Spec, Stage, Target,
 };
 use crate::session::Keepers;
 

@@ -107,8 +107,8 @@ impl Shard {
         for load in &self.shared.pipeline.load {
             load(&resident.account.jid, snapshot, &mut slots)?;
         }
-        let sleeping = rows()
-            .filter(|(table, key, _)| *table == SLEEPING.id && **key != *sleeping::ROOM_KEY);
+        let sleeping =
+            rows().filter(|(table, key, _)| *table == SLEEPING.id && **key != *sleeping::ROOM_KEY);
         let sleeping = sleeping.map(|(_, key, value)| (&**key, value));
         let asleep = sleeping::read(sleeping, &self.shared.pipeline.keepers, self.now)?;
         let account = &mut resident.account;

@@ -27,6 +27,9 @@ mod settings;
 
 mod affiliation;
 
+#[cfg(test)]
+mod tests_rules;
+
 use std::sync::Arc;
 
 use couplet_proto::{Kind, Stanza};

@@ -116,13 +116,7 @@ pub(super) fn cleaned(payload: &Payload) -> Payload {
     })
 }
 
-fn broadcast(
-    ctx: &mut Ctx<'_>,
-    room: &mut Room,
-    occupant: &Occupant,
-    type_: Type,
-    said: &Said,
-) {
+fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Type, said: &Said) {
     let is_shown = room.settings.shows(occupant.role) || said.nick.is_some();
     // One who is removed has no role any more; whether it was seen is not known: it is said again.
     let is_shown = is_shown || type_ == Type::Unavailable;
@@ -169,7 +163,10 @@ fn compose(
     if type_ == Type::Available {
         stanza.payload = occupant.presence.clone();
     }
-    stanza.payload = stanza.payload.with(&x).with(&occupant_id(room, &occupant.jid));
+    stanza.payload = stanza
+        .payload
+        .with(&x)
+        .with(&occupant_id(room, &occupant.jid));
     Arc::new(stanza)
 }
 

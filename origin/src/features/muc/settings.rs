@@ -105,7 +105,12 @@ struct Record {
 impl Settings {
     /// The stored form.
     pub(super) fn encode(&self) -> Bytes {
-        codec::encode(1, &Record { name: self.name.clone() })
+        codec::encode(
+            1,
+            &Record {
+                name: self.name.clone(),
+            },
+        )
     }
 
     /// Reads what [`Settings::encode`] gave.
@@ -113,7 +118,11 @@ impl Settings {
     /// # Errors
     /// In words, when it is damaged.
     pub(super) fn decode(value: &Bytes) -> Result<Self, String> {
-        let record: Record = codec::decode(1, value).map_err(|it| format!("room settings: {it}"))?;
-        Ok(Self { name: record.name, ..Self::default() })
+        let record: Record =
+            codec::decode(1, value).map_err(|it| format!("room settings: {it}"))?;
+        Ok(Self {
+            name: record.name,
+            ..Self::default()
+        })
     }
 }
