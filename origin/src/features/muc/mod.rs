@@ -12,7 +12,8 @@
 //! ```
 //!
 //! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
-//! - `affiliation`: who may do what, as tables. `settings`: the configuration and its form.
+//! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
+//!   `configuration`: the same as a form.
 //! - `presence`: who hears of whom.
 
 mod presence;
@@ -22,6 +23,8 @@ mod room;
 mod record;
 
 mod occupant;
+
+mod configuration;
 
 mod settings;
 
