@@ -14,7 +14,24 @@
 //! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
-//! - `presence`: who hears of whom.
+//! - `presence`: who hears of whom. `leave`: who is not there any more.
+//! - `iq`: requests to the room itself. `info`: discovery; `owner`: the configuration and the end;
+//!   `admin`: lists of roles and affiliations; `change`: what follows from a change of one;
+//!   `announce`: what the room says to everybody.
+
+mod iq;
+
+mod info;
+
+mod owner;
+
+mod admin;
+
+mod change;
+
+mod announce;
+
+mod leave;
 
 mod presence;
 
@@ -39,6 +56,7 @@ use couplet_proto::{Kind, Stanza};
 
 use self::room::Room;
 use crate::hooks::{Ctx, Feature, Service, Spec};
+use crate::route;
 
 /// The room at an address, if there is one.
 #[derive(Debug, Default)]
@@ -68,11 +86,15 @@ impl PerAccount {
 /// A stanza for an address of a service.
 fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, _entered: u64) {
     // Taken out, so that a handler has both; if it panics the room is read again.
-    let room = ctx.account.slots.muc.0.take();
+    let mut room = ctx.account.slots.muc.0.take();
     match stanza.kind {
+        Kind::Iq if stanza.is_request() && ctx.account.jid.local().is_some() => {
+            let reply = iq::received(ctx, room.as_deref_mut(), &stanza);
+            route::iq::conclude(ctx, &stanza, reply);
+        }
         Kind::Presence | Kind::Message | Kind::Iq => {}
     }
-    ctx.account.slots.muc.0 = room;
+    ctx.account.slots.muc.0 = room.filter(|room| !room.is_destroyed);
 }
 
 /// A time has come that a room asked for, or its slot has a new owner.

@@ -262,6 +262,7 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         secret: secret.map_err(|_| "room: a secret of another length")?,
         avatar: record.avatar.map(Into::into),
         is_fresh: true,
+        is_destroyed: false,
     })
 }
 

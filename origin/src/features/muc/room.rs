@@ -36,6 +36,8 @@ pub(super) struct Room {
     pub(super) avatar: Option<Box<str>>,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
+    /// It is no more; nothing of it is stored any longer.
+    pub(super) is_destroyed: bool,
 }
 
 /// What is kept of a bare address.
@@ -82,8 +84,15 @@ impl Room {
         if admins.iter().any(|admin| *admin == *jid.bare()) {
             return Affiliation::Owner;
         }
-        let known = self.members.get(&jid.to_bare());
-        known.map_or(Affiliation::None, |known| known.affiliation)
+        if let Some(known) = self.members.get(&jid.to_bare()) {
+            return known.affiliation;
+        }
+        // §9.2: a whole domain may be banned.
+        let domain = self.members.get(&jid.to_domain());
+        match domain.is_some_and(|domain| domain.affiliation == Affiliation::Outcast) {
+            true => Affiliation::Outcast,
+            false => Affiliation::None,
+        }
     }
 
     /// The role of somebody who enters with this affiliation (§5.1.2).
