@@ -66,7 +66,12 @@ fn a_new_room_is_configured_accepted_or_given_up() {
     );
     assert!(told[1].contains("type='result'"), "{told:?}");
     let ping = request("get", "<ping xmlns='urn:xmpp:ping'/>");
-    assert!(world.rig.ask(&mut world.owner, &ping).contains("<item-not-found "));
+    assert!(
+        world
+            .rig
+            .ask(&mut world.owner, &ping)
+            .contains("<item-not-found ")
+    );
 }
 
 /// §10.2.
@@ -152,7 +157,7 @@ fn everybody_is_told_of_another_configuration() {
         match codes {
             [] => assert!(told.is_empty(), "{told:?}"),
             _ => {
-                assert_eq!(told.len(), 1, "{codes:?}: {told:?}");
+                assert_eq!(told.len(), 1, "{codes:?}: {heard:?}");
                 let x = format!("<x xmlns='http://jabber.org/protocol/muc#user'>{status}</x>");
                 assert!(told[0].contains(&x), "{told:?}");
                 assert!(told[0].contains("type='groupchat'"), "{told:?}");
