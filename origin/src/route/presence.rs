@@ -1,5 +1,6 @@
 //! Presence: broadcast, probe, directed (RFC 6121 §4).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use couplet_proto::link::id::SessionId;
@@ -10,9 +11,9 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::{bounce, subscription};
 use crate::features::roster;
-use crate::hooks::context::Effect;
+use crate::hooks::context::{Effect, Shared};
 use crate::hooks::{Ctx, PresenceChange};
-use crate::session::Available;
+use crate::session::{Available, Session};
 
 /// Addresses one session may have sent presence to directly; more get `policy-violation`.
 const DIRECTED_MAX: usize = 5000;
@@ -50,8 +51,13 @@ pub fn catch_up(ctx: &mut Ctx<'_>, id: SessionId) {
 /// Presence for this account or one of its sessions.
 pub fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     if stanza.type_ == Type::Probe {
+        let prober = stanza.sender();
+        let full = stanza.to.as_ref().filter(|to| to.is_full());
+        if let Some(to) = full.filter(|_| ctx.shared.is_service(prober.domain())) {
+            return probed_by_room(ctx, prober, to);
+        }
         // §4.3.2: an account that does not exist looks like one that shows itself to nobody.
-        return probed(ctx, stanza.sender());
+        return probed(ctx, prober);
     }
     // §8.5.1: to nobody it says nothing.
     let Some(to) = stanza.to.as_ref().filter(|_| ctx.account.exists()) else {
@@ -254,10 +260,16 @@ fn directed(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     let (Some(to), is_available) = (stanza.to.clone(), stanza.type_ == Type::Available) else {
         return;
     };
+    let shared = ctx.shared;
     let Some(session) = ctx.session() else {
         return;
     };
-    if is_available && session.directed.len() >= DIRECTED_MAX && !session.directed.contains(&to) {
+    let is_new = is_available && !session.directed.contains(&to);
+    let is_room = is_new && shared.is_service(to.domain());
+    if is_room && rooms_but(shared, session, &to) >= shared.config.muc.rooms_per_session as usize {
+        return refuse(ctx, &stanza, Condition::ResourceConstraint);
+    }
+    if is_new && session.directed.len() >= DIRECTED_MAX {
         return refuse(ctx, &stanza, Condition::PolicyViolation);
     }
     match is_available {
@@ -266,6 +278,15 @@ fn directed(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     };
     session.is_changed = true;
     ctx.effect(Effect::Route(stanza, 0));
+}
+
+/// How many rooms besides this one a session has sent presence to.
+fn rooms_but(shared: &Shared, session: &Session, room: &Jid) -> usize {
+    let all = session.directed.iter();
+    let rooms = all.filter(|to| !to.is_same_bare(room) && shared.is_service(to.domain()));
+    // A room has several addresses if the session has had several nicks in it.
+    let rooms: BTreeSet<&str> = rooms.map(Jid::bare).collect();
+    rooms.len()
 }
 
 /// To everyone who may see the account, and to its own available sessions.
@@ -334,6 +355,15 @@ fn probed(ctx: &mut Ctx<'_>, prober: &Jid) {
     }
     for stanza in shown {
         send_to(ctx, &stanza, prober.clone());
+    }
+}
+
+/// XEP-0045 §18.1.2: a room asks whether a session that is in it is there. Only one that is not is
+/// answered for: it had no way to leave.
+fn probed_by_room(ctx: &mut Ctx<'_>, room: &Jid, session: &Jid) {
+    if ctx.account.session_of(session).is_none() {
+        let gone = Stanza::new(Kind::Presence, Type::Unavailable);
+        ctx.route(gone.from(session.clone()).to(room.clone()));
     }
 }
 

@@ -93,6 +93,8 @@ pub const TIME: &str = "urn:xmpp:time";
 pub const DELAY: &str = "urn:xmpp:delay";
 /// XEP-0205: application conditions against denial of service.
 pub const ERRORS: &str = "urn:xmpp:errors";
+/// XEP-0249: direct invitations to rooms.
+pub const CONFERENCE: &str = "jabber:x:conference";
 /// XEP-0280: message carbons.
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
 /// XEP-0297: stanza forwarding.

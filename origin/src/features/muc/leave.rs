@@ -1,17 +1,93 @@
-//! Leave: somebody is not in the room any more.
+//! Leaving: by oneself (XEP-0045 §7.14), removed by others, or lost (§12.1, §18.1.2).
 
-use couplet_proto::Jid;
+use couplet_proto::xmpp::error::Condition;
+use couplet_proto::xmpp::ns;
+use couplet_proto::{Jid, Stanza};
 
+use super::occupant::Occupant;
 use super::presence::{self, Said};
 use super::record;
 use super::room::Room;
 use crate::hooks::Ctx;
 
-/// Removes an occupant and tells everybody.
-pub(super) fn remove(ctx: &mut Ctx<'_>, room: &mut Room, jid: &Jid, said: &Said) {
-    let Some(gone) = room.occupants.remove(jid) else {
+/// Bytes of what somebody says in going; a longer farewell is left out.
+const FAREWELL_BYTES_MAX: usize = 4096;
+
+/// Conditions by which an answer says that its sender is not there any more.
+const GONE: [Condition; 7] = [
+    Condition::Gone,
+    Condition::ItemNotFound,
+    Condition::RecipientUnavailable,
+    Condition::Redirect,
+    Condition::RemoteServerNotFound,
+    Condition::RemoteServerTimeout,
+    Condition::ServiceUnavailable,
+];
+
+/// Unavailable presence of an occupant, whatever nick it is for; of anybody else it says nothing
+/// (§17.3).
+pub(super) fn left(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
+    let Some(gone) = forget(ctx, room, stanza.sender()) else {
         return;
     };
-    record::delete_occupant(ctx, jid, room.occupants.is_empty());
+    let farewell = stanza
+        .payload
+        .without(|child| !child.is("status", ns::CLIENT));
+    let is_short = farewell.len() <= FAREWELL_BYTES_MAX;
+    let said = Said {
+        farewell: is_short.then_some(farewell).unwrap_or_default(),
+        id: stanza.id.clone(),
+        ..Said::default()
+    };
+    presence::leave(ctx, room, &gone, &said);
+    show_twin(ctx, room, &gone);
+}
+
+/// Removes an occupant for the reasons that are said, tells everybody, and gives back what it was.
+/// A user with several sessions under a nick is gone for the others with the last of them.
+pub(super) fn remove(
+    ctx: &mut Ctx<'_>,
+    room: &mut Room,
+    jid: &Jid,
+    said: &Said,
+) -> Option<Occupant> {
+    let gone = forget(ctx, room, jid)?;
     presence::leave(ctx, room, &gone, said);
+    Some(gone)
+}
+
+/// An error came back from an occupant: if it says that nobody is there, the occupant is removed.
+pub(super) fn bounced(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
+    let jid = stanza.sender();
+    let error = stanza.payload.find("error", ns::CLIENT);
+    let error = error.map(|error| error.element());
+    let is_gone = error.is_some_and(|error| {
+        let mut conditions = error.children().filter(|child| child.ns() == ns::STANZAS);
+        conditions.any(|child| GONE.iter().any(|gone| gone.name() == child.name()))
+    });
+    let Some(known) = room.occupants.get(jid).filter(|_| is_gone).cloned() else {
+        return;
+    };
+    let said = Said {
+        codes: vec![307, 333],
+        ..Said::default()
+    };
+    remove(ctx, room, jid, &said);
+    show_twin(ctx, room, &known);
+}
+
+/// The session that stood for its nick is gone and another does now: the others see its presence.
+fn show_twin(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant) {
+    let twin = room.occupants.first_of_nick(&gone.nick);
+    let twin = twin.filter(|twin| twin.presence != gone.presence);
+    if let Some(jid) = twin.map(|twin| twin.jid.clone()) {
+        presence::show(ctx, room, &jid, &Said::default());
+    }
+}
+
+fn forget(ctx: &mut Ctx<'_>, room: &mut Room, jid: &Jid) -> Option<Occupant> {
+    let gone = room.occupants.remove(jid)?;
+    room.pace.forget(jid);
+    record::delete_occupant(ctx, jid, room.occupants.is_empty());
+    Some(gone)
 }

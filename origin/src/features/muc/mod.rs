@@ -14,10 +14,33 @@
 //! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
-//! - `presence`: who hears of whom. `leave`: who is not there any more.
-//! - `iq`: requests to the room itself. `info`: discovery; `owner`: the configuration and the end;
-//!   `admin`: lists of roles and affiliations; `change`: what follows from a change of one;
+//! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
+//! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
+//! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
+//! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
+//!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
 //!   `announce`: what the room says to everybody.
+//! - `takeover`: what a new owner of the slot does first.
+
+mod enter;
+
+mod update;
+
+mod leave;
+
+mod takeover;
+
+mod message;
+
+mod private;
+
+mod invite;
+
+mod voice;
+
+mod forward;
+
+mod history;
 
 mod iq;
 
@@ -31,7 +54,9 @@ mod change;
 
 mod announce;
 
-mod leave;
+mod likeness;
+
+mod pace;
 
 mod presence;
 
@@ -48,15 +73,19 @@ mod settings;
 mod affiliation;
 
 #[cfg(test)]
+mod tests;
+
+#[cfg(test)]
 mod tests_rules;
 
 use std::sync::Arc;
 
-use couplet_proto::{Kind, Stanza};
+use couplet_proto::xmpp::error::{Condition, StanzaError};
+use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use self::room::Room;
 use crate::hooks::{Ctx, Feature, Service, Spec};
-use crate::route;
+use crate::route::{self, bounce};
 
 /// The room at an address, if there is one.
 #[derive(Debug, Default)]
@@ -84,18 +113,91 @@ impl PerAccount {
 }
 
 /// A stanza for an address of a service.
-fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, _entered: u64) {
+fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
+    if ctx.account.jid.local().is_none() {
+        return of_service(ctx, &stanza);
+    }
     // Taken out, so that a handler has both; if it panics the room is read again.
     let mut room = ctx.account.slots.muc.0.take();
-    match stanza.kind {
-        Kind::Iq if stanza.is_request() && ctx.account.jid.local().is_some() => {
-            let reply = iq::received(ctx, room.as_deref_mut(), &stanza);
-            route::iq::conclude(ctx, &stanza, reply);
-        }
-        Kind::Presence | Kind::Message | Kind::Iq => {}
+    if let Some(room) = &mut room {
+        takeover::settle(ctx, room);
     }
-    ctx.account.slots.muc.0 = room.filter(|room| !room.is_destroyed);
+    if let Err(error) = handle(ctx, &mut room, &stanza, entered) {
+        bounce::bounce(ctx, &stanza, error);
+    }
+    put_back(ctx, room);
 }
 
 /// A time has come that a room asked for, or its slot has a new owner.
-fn alarm(_ctx: &mut Ctx<'_>) {}
+fn alarm(ctx: &mut Ctx<'_>) {
+    let mut room = ctx.account.slots.muc.0.take();
+    if let Some(room) = &mut room {
+        takeover::settle(ctx, room);
+        update::catch_up(ctx, room);
+        takeover::probe(ctx, room);
+    }
+    put_back(ctx, room);
+}
+
+/// A stanza for a room or an occupant. The room may come to be.
+fn handle(
+    ctx: &mut Ctx<'_>,
+    slot: &mut Option<Box<Room>>,
+    stanza: &Arc<Stanza>,
+    entered: u64,
+) -> Result<(), StanzaError> {
+    let room = slot.as_deref_mut();
+    match (stanza.kind, stanza.type_) {
+        (Kind::Iq, _) => requested(ctx, room, stanza),
+        (_, Type::Error) => {
+            if let Some(room) = room {
+                leave::bounced(ctx, room, stanza);
+            }
+        }
+        (Kind::Presence, Type::Available) => return enter::present(ctx, slot, stanza),
+        (Kind::Presence, Type::Unavailable) => {
+            if let Some(room) = room {
+                leave::left(ctx, room, stanza);
+            }
+        }
+        // §17.3: anything else means neither to enter nor to leave.
+        (Kind::Presence, _) => {}
+        (Kind::Message, _) => {
+            let room = room.ok_or(Condition::ItemNotFound)?;
+            return message::received(ctx, room, stanza, entered);
+        }
+    }
+    Ok(())
+}
+
+/// An IQ for a room or an occupant.
+fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
+    let is_for_room = stanza.to.as_ref().is_some_and(Jid::is_bare);
+    if !stanza.is_request() {
+        if let Some(room) = room {
+            forward::answered(ctx, room, stanza);
+        }
+        return;
+    }
+    let reply = match is_for_room {
+        true => iq::received(ctx, room, stanza),
+        false => forward::asked(ctx, room, stanza),
+    };
+    route::iq::conclude(ctx, stanza, reply);
+}
+
+/// A stanza for the domain itself.
+fn of_service(ctx: &mut Ctx<'_>, stanza: &Stanza) {
+    if stanza.is_request() {
+        bounce::bounce(ctx, stanza, Condition::ServiceUnavailable);
+    }
+}
+
+/// The one place where a room ends that nothing holds any more.
+fn put_back(ctx: &mut Ctx<'_>, room: Option<Box<Room>>) {
+    match room {
+        Some(room) if room.is_destroyed => {}
+        Some(room) if room.is_over() => record::erase(ctx),
+        room => ctx.account.slots.muc.0 = room,
+    }
+}

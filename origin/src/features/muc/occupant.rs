@@ -11,6 +11,7 @@ use couplet_proto::xmpp::payload::Payload;
 use smallvec::SmallVec;
 
 use super::affiliation::Role;
+use super::likeness::Likes;
 
 /// One session in a room.
 #[derive(Debug, Clone)]
@@ -24,10 +25,6 @@ pub(super) struct Occupant {
     pub(super) presence: Payload,
     /// The number of the last message the room had sent when it entered: it gets those after it.
     pub(super) since: u64,
-    /// When it last sent a message, in milliseconds since 1970 (XEP-0500).
-    pub(super) spoke: u64,
-    /// Messages it may send before it has to wait; see `Room::pace`.
-    pub(super) credit: u32,
 }
 
 /// Everybody in a room.
@@ -35,6 +32,7 @@ pub(super) struct Occupant {
 pub(super) struct Occupants {
     by_jid: BTreeMap<Jid, Occupant>,
     by_nick: BTreeMap<Box<str>, SmallVec<[Jid; 1]>>,
+    likes: Likes,
     /// The addresses of all, until somebody enters or leaves.
     all: Option<Arc<[Jid]>>,
 }
@@ -90,10 +88,24 @@ impl Occupants {
         last.filter_map(|jid| self.get(jid))
     }
 
+    /// How many nicks there are.
+    pub(super) fn nick_count(&self) -> usize {
+        self.by_nick.len()
+    }
+
+    /// Those whose nicks could be taken for this one, or are this one.
+    pub(super) fn like<'a>(&'a self, nick: &str) -> impl Iterator<Item = &'a Occupant> {
+        let nicks = self.likes.of(nick);
+        nicks.filter_map(|nick| self.first_of_nick(nick))
+    }
+
     /// Somebody enters, or changes what it is.
     pub(super) fn insert(&mut self, occupant: Occupant) {
         self.remove(&occupant.jid);
         let sessions = self.by_nick.entry(occupant.nick.clone()).or_default();
+        if sessions.is_empty() {
+            self.likes.add(&occupant.nick);
+        }
         sessions.push(occupant.jid.clone());
         self.by_jid.insert(occupant.jid.clone(), occupant);
         self.all = None;
@@ -106,6 +118,7 @@ impl Occupants {
             sessions.retain(|known| known != jid);
             if sessions.is_empty() {
                 self.by_nick.remove(&gone.nick);
+                self.likes.remove(&gone.nick);
             }
         }
         self.all = None;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use couplet_proto::xmpp::byte_str::ByteStr;
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
@@ -34,6 +35,10 @@ pub(super) struct Said {
     pub(super) reason: Option<String>,
     /// A further child of the `x`, such as `destroy`.
     pub(super) child: Option<Element>,
+    /// Of one who leaves: what it says in going (§17.3).
+    pub(super) farewell: Payload,
+    /// The id of the stanza it answers, for the occupant itself (§7.2.2).
+    pub(super) id: Option<ByteStr>,
 }
 
 /// Who looks at a presence.
@@ -53,6 +58,12 @@ pub(super) fn show(ctx: &mut Ctx<'_>, room: &mut Room, jid: &Jid, said: &Said) {
     if let Some(occupant) = room.occupants.get(jid).cloned() {
         broadcast(ctx, room, &occupant, Type::Available, said);
     }
+}
+
+/// Tells one session of an occupant alone that it is in the room.
+pub(super) fn show_itself(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant, said: &Said) {
+    let own = compose(ctx, room, occupant, Type::Available, said, Viewer::Itself);
+    send(ctx, vec![own], vec![occupant.jid.clone()]);
 }
 
 /// Tells everybody who is to hear of it that `gone`, which is no occupant any more, has left, has
@@ -175,8 +186,12 @@ fn compose(
     let x = said_of(occupant, affiliation, type_, said, viewer);
     let mut stanza = Stanza::new(Kind::Presence, type_);
     stanza.from = room.occupant_jid(&occupant.nick);
-    if type_ == Type::Available {
-        stanza.payload = occupant.presence.clone();
+    stanza.payload = match type_ {
+        Type::Available => occupant.presence.clone(),
+        _ => said.farewell.clone(),
+    };
+    if viewer == Viewer::Itself {
+        stanza.id = said.id.clone();
     }
     stanza.payload = stanza
         .payload

@@ -10,6 +10,7 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 use super::PerAccount;
 use super::affiliation::{Affiliation, Role};
 use super::occupant::{Occupant, Occupants};
+use super::pace::Pace;
 use super::room::{Member, Past, Room, Subject};
 use super::settings::Settings;
 use crate::hooks::Ctx;
@@ -236,7 +237,9 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
     }
     slots.muc = PerAccount(room.map(|mut room| {
         history.sort_unstable_by_key(|past: &Past| past.number);
-        room.last = history.last().map_or(0, |past| past.number);
+        let since = occupants.iter().map(|occupant| occupant.since).max();
+        let last = history.last().map(|past| past.number);
+        room.last = last.max(since).unwrap_or(0);
         room.members = members.into_iter().collect();
         room.occupants = occupants;
         room.subject = subject;
@@ -263,6 +266,8 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         avatar: record.avatar.map(Into::into),
         is_fresh: true,
         is_destroyed: false,
+        pace: Pace::default(),
+        probes_at: None,
     })
 }
 
@@ -301,8 +306,6 @@ fn read_occupant(key: &str, value: &Bytes) -> Result<Occupant, String> {
         role: role.ok_or_else(|| format!("occupant: role {}", record.role))?,
         presence: Payload::read(&record.presence).ok_or("occupant: no presence")?,
         since: record.since,
-        spoke: 0,
-        credit: 0,
     })
 }
 

@@ -8,6 +8,7 @@ use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
 use super::occupant::Occupants;
+use super::pace::Pace;
 use super::settings::Settings;
 use crate::hooks::context::Shared;
 
@@ -38,6 +39,9 @@ pub(super) struct Room {
     pub(super) is_fresh: bool,
     /// It is no more; nothing of it is stored any longer.
     pub(super) is_destroyed: bool,
+    pub(super) pace: Pace,
+    /// When its occupants are asked whether they are still there, in monotonic milliseconds.
+    pub(super) probes_at: Option<u64>,
 }
 
 /// What is kept of a bare address.
@@ -103,6 +107,12 @@ impl Room {
             Affiliation::None | Affiliation::Member => Role::Participant,
             Affiliation::Admin | Affiliation::Owner => Role::Moderator,
         }
+    }
+
+    /// Whether nothing holds it any more: a temporary room, or one that was never unlocked, is
+    /// gone with its last occupant (§10.1.1).
+    pub(super) fn is_over(&self) -> bool {
+        self.occupants.is_empty() && (!self.settings.is_persistent || self.is_locked)
     }
 
     /// The address of an occupant: `None` if the nick is no resource.

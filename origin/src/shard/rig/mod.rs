@@ -271,10 +271,17 @@ impl Rig {
 
     /// An account in memory.
     pub(crate) fn account(&mut self, bare: &str) -> Option<&Account> {
+        self.account_mut(bare).map(|account| &*account)
+    }
+
+    /// An account in memory, to change.
+    pub(crate) fn account_mut(&mut self, bare: &str) -> Option<&mut Account> {
         let shard = self.shard_of(Slot::of(SEED, &jid(bare)));
         let residents = &mut self.shards[shard].residents;
         let place = residents.find(bare)?;
-        residents.get_mut(place).map(|resident| &resident.account)
+        residents
+            .get_mut(place)
+            .map(|resident| &mut resident.account)
     }
 
     /// A client's connection is gone.

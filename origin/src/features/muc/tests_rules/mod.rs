@@ -16,6 +16,7 @@ use rand::rngs::StdRng;
 
 use super::affiliation::{Affiliation, Role};
 use super::occupant::{Occupant, Occupants};
+use super::pace::Pace;
 use super::record;
 use super::room::{Member, Room};
 use super::settings::Settings;
@@ -122,6 +123,8 @@ fn room(settings: Settings) -> Room {
         avatar: None,
         is_fresh: false,
         is_destroyed: false,
+        pace: Pace::default(),
+        probes_at: None,
     };
     debug_assert_eq!(room.source(1).part, Source::OF_ROOM);
     let people = [
@@ -147,8 +150,6 @@ fn enter(room: &mut Room, full: &str, nick: &str, role: Role) {
         role,
         presence: Payload::default(),
         since: 0,
-        spoke: 0,
-        credit: 0,
     });
 }
 

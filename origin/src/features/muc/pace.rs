@@ -1,0 +1,136 @@
+//! Pace: how fast a room lets things happen. In memory only: a new owner starts afresh.
+
+use std::collections::BTreeMap;
+
+use couplet_proto::Jid;
+use couplet_proto::xmpp::payload::Payload;
+
+/// Presences of one occupant that go through at once, and in a second from then on.
+const PRESENCES_PER_SECOND: u32 = 5;
+
+/// Users of whom it is known how fast they write; more, and those who are silent are forgotten.
+const SPEAKERS_MAX: usize = 1024;
+
+/// What a room knows of how fast things happen in it.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// Who enters.
+    pub(super) joins: Meter,
+    /// Messages to everybody.
+    pub(super) messages: Meter,
+    /// By bare address: a user writes as one, with however many sessions.
+    speakers: BTreeMap<Jid, Speaker>,
+    /// How fast occupants change their presence.
+    presences: BTreeMap<Jid, Meter>,
+    /// The latest presence of those who change it too fast; shown in a moment.
+    waiting: BTreeMap<Jid, Payload>,
+}
+
+/// Lets so many pass in a second, and as many at once.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Meter {
+    /// When it will have forgotten all that passed, in monotonic microseconds.
+    free_at: u64,
+}
+
+#[derive(Debug, Default)]
+struct Speaker {
+    meter: Meter,
+    /// When its last message to everybody came, in monotonic milliseconds; 0 is never.
+    spoke: u64,
+}
+
+// === impl Meter ===
+
+impl Meter {
+    /// Whether one more may pass now, in monotonic milliseconds: then it has passed.
+    pub(super) fn admit(&mut self, now: u64, per_second: u32) -> bool {
+        let now = now * 1000;
+        let takes = 1_000_000 / u64::from(per_second.max(1));
+        let free_at = self.free_at.max(now) + takes;
+        let is_admitted = free_at - now <= 1_000_000;
+        if is_admitted {
+            self.free_at = free_at;
+        }
+        is_admitted
+    }
+}
+
+// === impl Pace ===
+
+impl Pace {
+    /// Whether a user may write once more now.
+    pub(super) fn may_write(&mut self, user: &Jid, now: u64, per_second: u32) -> bool {
+        self.speaker(user, now).meter.admit(now, per_second)
+    }
+
+    /// XEP-0500: whether so many seconds have passed since a user last spoke: then it speaks now.
+    pub(super) fn may_speak(&mut self, user: &Jid, now: u64, wait_secs: u32) -> bool {
+        let speaker = self.speaker(user, now);
+        let again_at = speaker.spoke + u64::from(wait_secs) * 1000;
+        let may = speaker.spoke == 0 || now >= again_at;
+        if may {
+            speaker.spoke = now;
+        }
+        may
+    }
+
+    /// Whether a session may change its presence once more now.
+    pub(super) fn may_change(&mut self, jid: &Jid, now: u64) -> bool {
+        let meter = self.presences.entry(jid.clone()).or_default();
+        meter.admit(now, PRESENCES_PER_SECOND)
+    }
+
+    /// Keeps a presence for later; only the latest counts.
+    pub(super) fn keep(&mut self, jid: &Jid, presence: Payload) {
+        self.waiting.insert(jid.clone(), presence);
+    }
+
+    /// Whether a presence of this session is kept for later.
+    pub(super) fn is_waiting(&self, jid: &Jid) -> bool {
+        self.waiting.contains_key(jid)
+    }
+
+    /// What was kept, in the order of addresses.
+    pub(super) fn take_waiting(&mut self) -> BTreeMap<Jid, Payload> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// What was kept of this session is out of date.
+    pub(super) fn drop_waiting(&mut self, jid: &Jid) {
+        self.waiting.remove(jid);
+    }
+
+    /// A session has left.
+    pub(super) fn forget(&mut self, jid: &Jid) {
+        self.presences.remove(jid);
+        self.waiting.remove(jid);
+    }
+
+    fn speaker(&mut self, user: &Jid, now: u64) -> &mut Speaker {
+        let user = user.to_bare();
+        if self.speakers.len() >= SPEAKERS_MAX && !self.speakers.contains_key(&user) {
+            // Slow mode is counted in seconds to minutes: an hour forgets nobody too early.
+            let is_silent = |speaker: &Speaker| speaker.spoke + 3_600_000 < now;
+            let is_free = |speaker: &Speaker| speaker.meter.free_at < now * 1000;
+            self.speakers
+                .retain(|_, speaker| !(is_silent(speaker) && is_free(speaker)));
+        }
+        self.speakers.entry(user).or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_meter_lets_a_second_s_worth_pass_at_once_and_then_one_by_one() {
+        let mut meter = Meter::default();
+        let passed = (0..20).filter(|_| meter.admit(5000, 10)).count();
+        assert_eq!(passed, 10);
+        assert!(!meter.admit(5099, 10));
+        assert!(meter.admit(5100, 10));
+        assert!(!meter.admit(5101, 10));
+    }
+}
