@@ -11,8 +11,13 @@ use couplet_proto::{Element, Jid, Stanza};
 
 use super::affiliation::{Affiliation, Privilege, Role};
 use super::change::{self, Author, Nick, Wanted};
+use super::likeness;
 use super::room::{Member, Room};
 use crate::hooks::{Ctx, Reply};
+
+/// Items of one request; more are refused with `policy-violation`: each may have to be told to
+/// everybody.
+const ITEMS_MAX: usize = 200;
 
 /// One change of a role.
 #[derive(Debug)]
@@ -77,6 +82,9 @@ pub(super) fn write(
         // Whoever may change nothing is told nothing, not even who is there.
         return Err(Condition::Forbidden.into());
     }
+    if query.children().count() > ITEMS_MAX {
+        return Err(Condition::PolicyViolation.into());
+    }
     match read_items(room, query)? {
         Items::Roles(items) => {
             check_roles(ctx, room, from, &items)?;
@@ -111,13 +119,9 @@ pub(super) fn check_affiliations(
             // The operator's admins own every room.
             return Err(Condition::NotAllowed.into());
         }
-        if let Nick::Is(nick) = &item.nick
-            && is_reserved(room, nick, &item.jid)
-        {
-            return Err(Condition::Conflict.into());
-        }
         after.insert(&item.jid, item.affiliation);
     }
+    check_nicks(room, items)?;
     keeps_owner(room, &after)?;
     let is_new = |jid: &&&Jid| !room.members.contains_key(**jid);
     let more = after.iter().filter(|(_, it)| **it != Affiliation::None);
@@ -129,11 +133,30 @@ pub(super) fn check_affiliations(
     }
 }
 
-/// Whether somebody else has this nick for its own (§7.10).
-pub(super) fn is_reserved(room: &Room, nick: &str, by_other_than: &Jid) -> bool {
-    room.members.iter().any(|(jid, member)| {
-        member.nick.as_deref() == Some(nick) && !jid.is_same_bare(by_other_than)
-    })
+/// §9.3: nobody is given a nick that is another's, or could be taken for it.
+fn check_nicks(room: &Room, items: &[Wanted]) -> Result<(), StanzaError> {
+    if !items.iter().any(|item| matches!(item.nick, Nick::Is(_))) {
+        return Ok(());
+    }
+    let mut reserved: BTreeMap<Box<str>, &Jid> = BTreeMap::new();
+    for (jid, member) in &room.members {
+        let keys = member.nick.as_deref().map(likeness::keys);
+        reserved.extend(keys.into_iter().flatten().map(|key| (key, jid)));
+    }
+    for item in items {
+        let Nick::Is(nick) = &item.nick else {
+            continue;
+        };
+        let mut present = room.occupants.like(nick);
+        let is_used = present.any(|other| !other.jid.is_same_bare(&item.jid));
+        let keys = likeness::keys(nick);
+        let mut known = keys.iter().filter_map(|key| reserved.get(key));
+        if is_used || known.any(|by| **by != item.jid) {
+            return Err(Condition::Conflict.into());
+        }
+        reserved.extend(keys.into_iter().map(|key| (key, &item.jid)));
+    }
+    Ok(())
 }
 
 /// §10.4: a room that has owners keeps one.
@@ -198,9 +221,7 @@ fn apply_affiliations(
         all.push(change::write_affiliation(ctx, room, item));
     }
     ctx.route(stanza.result(None));
-    for changed in all {
-        change::tell_affiliation(ctx, room, &changed, &author);
-    }
+    change::tell_affiliations(ctx, room, &all, &author);
 }
 
 fn read_items(room: &Room, query: &Element) -> Result<Items, StanzaError> {

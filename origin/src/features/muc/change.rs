@@ -16,6 +16,9 @@ use crate::hooks::Ctx;
 /// Characters of a reason that are kept.
 const REASON_CHARS: usize = 256;
 
+/// How many of those who are not there everybody hears of after one request.
+const NOTICES_MAX: usize = 10;
+
 /// Who has asked for a change.
 #[derive(Debug, Clone)]
 pub(super) struct Author {
@@ -172,20 +175,38 @@ pub(super) fn write_affiliation(ctx: &mut Ctx<'_>, room: &mut Room, wanted: Want
     }
 }
 
-/// Tells everybody of an affiliation that was written, and removes who may not stay.
-pub(super) fn tell_affiliation(
+/// Tells everybody of affiliations that were written, and removes who may not stay.
+pub(super) fn tell_affiliations(
+    ctx: &mut Ctx<'_>,
+    room: &mut Room,
+    all: &[Changed],
+    author: &Author,
+) {
+    let mut notices = 0;
+    for changed in all.iter().filter(|changed| changed.now != changed.before) {
+        let nicks = nicks_of(ctx, room, &changed.jid);
+        if !nicks.is_empty() {
+            tell_affiliation(ctx, room, changed, &nicks, author);
+            continue;
+        }
+        if room.settings.is_non_anonymous && notices < NOTICES_MAX {
+            notices += 1;
+            tell_of_absent(ctx, room, changed);
+        }
+        let is_new = changed.before <= Affiliation::None && changed.now >= Affiliation::Member;
+        if room.settings.is_members_only && is_new && changed.jid.local().is_some() {
+            invite(ctx, room, changed, author);
+        }
+    }
+}
+
+fn tell_affiliation(
     ctx: &mut Ctx<'_>,
     room: &mut Room,
     changed: &Changed,
+    nicks: &[Box<str>],
     author: &Author,
 ) {
-    if changed.now == changed.before {
-        return;
-    }
-    let nicks = nicks_of(ctx, room, &changed.jid);
-    if nicks.is_empty() {
-        return tell_of_absent(ctx, room, changed, author);
-    }
     let reason = changed.reason.as_deref();
     let is_banned = changed.now == Affiliation::Outcast;
     let must_go = room.settings.is_members_only && changed.now < Affiliation::Member;
@@ -197,16 +218,16 @@ pub(super) fn tell_affiliation(
     let said = author.said(codes, reason);
     for nick in nicks {
         if !codes.is_empty() {
-            kick(ctx, room, &nick, &said);
+            kick(ctx, room, nick, &said);
             continue;
         }
-        let known = room.occupants.first_of_nick(&nick);
+        let known = room.occupants.first_of_nick(nick);
         let known = known.map_or(Role::None, |occupant| occupant.role);
         let role = role_after(room, known, changed);
         if role != known {
-            write_role(ctx, room, &nick, role);
+            write_role(ctx, room, nick, role);
         }
-        tell_role(ctx, room, &nick, known, &said);
+        tell_role(ctx, room, nick, known, &said);
     }
 }
 
@@ -237,27 +258,24 @@ fn nicks_of(ctx: &Ctx<'_>, room: &Room, jid: &Jid) -> Vec<Box<str>> {
     meant.map(|occupant| occupant.nick.clone()).collect()
 }
 
-/// §10.3 ff.: in a non-anonymous room everybody hears of one who is not there. §9.5: whoever may
-/// now enter a members-only room is invited.
-fn tell_of_absent(ctx: &mut Ctx<'_>, room: &mut Room, changed: &Changed, author: &Author) {
-    if room.settings.is_non_anonymous && !room.occupants.is_empty() {
-        let item = Element::new("item", ns::MUC_USER)
-            .attr("affiliation", changed.now.name())
-            .attr("jid", changed.jid.as_str())
-            .attr("role", Role::None.name());
-        let mut stanza = Stanza::new(Kind::Message, Type::Normal)
-            .from(room.jid.clone())
-            .child(&Element::new("x", ns::MUC_USER).child(item));
-        stanza.id = Some(ctx.random_id().into());
-        let to = room.occupants.everybody().to_vec();
-        presence::send(ctx, vec![stanza.into()], to);
+/// §10.3 ff.: in a non-anonymous room everybody hears of one who is not there.
+fn tell_of_absent(ctx: &mut Ctx<'_>, room: &mut Room, changed: &Changed) {
+    if room.occupants.is_empty() {
+        return;
     }
-    let is_new = changed.before <= Affiliation::None && changed.now >= Affiliation::Member;
-    if room.settings.is_members_only && is_new && changed.jid.local().is_some() {
-        invite(ctx, room, changed, author);
-    }
+    let item = Element::new("item", ns::MUC_USER)
+        .attr("affiliation", changed.now.name())
+        .attr("jid", changed.jid.as_str())
+        .attr("role", Role::None.name());
+    let stanza = Stanza::new(Kind::Message, Type::Normal)
+        .id(ctx.random_id())
+        .from(room.jid.clone())
+        .child(&Element::new("x", ns::MUC_USER).child(item));
+    let to = room.occupants.everybody().to_vec();
+    presence::send(ctx, vec![stanza.into()], to);
 }
 
+/// §9.5: whoever may now enter a members-only room is invited.
 fn invite(ctx: &mut Ctx<'_>, room: &Room, changed: &Changed, author: &Author) {
     let mut invite = Element::new("invite", ns::MUC_USER).attr("from", author.jid.bare());
     if let Some(reason) = &changed.reason {

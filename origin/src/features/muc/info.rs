@@ -5,7 +5,8 @@ use couplet_proto::xmpp::form::Form;
 use couplet_proto::xmpp::ns;
 use couplet_proto::{Element, Jid};
 
-use super::affiliation::Affiliation;
+use super::affiliation::{Affiliation, Role};
+use super::avatar;
 use super::room::Room;
 use crate::hooks::{Ctx, Reply};
 
@@ -15,7 +16,7 @@ const RESERVED_NICK: &str = "x-roomuser-item";
 /// Addresses that are told as contacts.
 const CONTACTS_MAX: usize = 20;
 
-/// What every room can do, sorted.
+/// What every room can do.
 const FEATURES: &[&str] = &[
     ns::DISCO_INFO,
     ns::DISCO_ITEMS,
@@ -24,7 +25,10 @@ const FEATURES: &[&str] = &[
     ns::MUC_STABLE_ID,
     ns::PING,
     ns::OCCUPANT_ID,
+    ns::MODERATE,
+    ns::RETRACT,
     ns::STANZA_ID,
+    ns::VCARD,
 ];
 
 /// §6.4: anybody is told, also of a room that is not listed: who asks knows its address.
@@ -75,8 +79,7 @@ pub(super) fn items(
     let Some(asker) = room.occupants.get(from) else {
         return Ok(Reply::Payload(answer));
     };
-    let is_seen =
-        |role| room.settings.shows(role) || asker.role > super::affiliation::Role::Participant;
+    let is_seen = |role| room.settings.shows(role) || asker.role > Role::Participant;
     let seen = room
         .occupants
         .nicks()
@@ -167,6 +170,10 @@ fn form(ctx: &Ctx<'_>, room: &Room, from: &Jid) -> Form {
         let subject = subject.and_then(|it| it.stanza.payload.find("subject", ns::CLIENT));
         let subject = subject.map(|it| it.content()).unwrap_or_default();
         form = text(form, "muc#roominfo_subject", &subject);
+    }
+    let mut avatar = avatar::of(room).peekable();
+    if avatar.peek().is_some() {
+        form = form.typed_field("muc#roominfo_avatarhash", "text-multi", avatar);
     }
     if is_insider && settings.is_non_anonymous {
         let owners = room.members.iter();

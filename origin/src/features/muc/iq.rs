@@ -8,7 +8,7 @@ use couplet_proto::{Stanza, Type};
 
 use super::affiliation::Affiliation;
 use super::room::Room;
-use super::{admin, info, owner};
+use super::{admin, avatar, info, moderation, owner, registration};
 use crate::hooks::{Ctx, Reply};
 
 /// Answers a request to the bare address of a room, or of where one could be.
@@ -36,6 +36,11 @@ pub(super) fn received(
         (Type::Set, ns::MUC_ADMIN, "query") => admin::write(ctx, room, stanza, &query()),
         (Type::Get, ns::MUC_OWNER, "query") => owner::read(ctx, room, from, &query()),
         (Type::Set, ns::MUC_OWNER, "query") => owner::write(ctx, room, stanza, &query()),
+        (Type::Get, ns::REGISTER, "query") => registration::read(ctx, room, from),
+        (Type::Set, ns::REGISTER, "query") => registration::write(ctx, room, stanza, &query()),
+        (Type::Get, ns::VCARD, "vCard") => Ok(avatar::read(ctx, stanza)),
+        (Type::Set, ns::VCARD, "vCard") => avatar::write(ctx, room, stanza, child, affiliation),
+        (Type::Set, ns::MODERATE, "moderate") => moderation::received(ctx, room, stanza, &query()),
         (Type::Get, ns::PING, "ping") => Ok(Reply::Empty),
         _ => Err(Condition::ServiceUnavailable.into()),
     }

@@ -136,9 +136,7 @@ fn submit(
     }
     ctx.route(stanza.result(None));
     let author = Author::of(room, stanza.sender());
-    for affiliation in affiliations {
-        change::tell_affiliation(ctx, room, &affiliation, &author);
-    }
+    change::tell_affiliations(ctx, room, &affiliations, &author);
     tell(ctx, room, &before, &author);
     Ok(Reply::Later)
 }

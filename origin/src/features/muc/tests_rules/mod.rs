@@ -2,9 +2,12 @@
 
 mod admin;
 mod affiliation;
+mod avatar;
 mod config;
 mod info;
+mod moderation;
 mod owner;
+mod registration;
 
 use std::collections::BTreeMap;
 
