@@ -21,6 +21,7 @@ use couplet_proto::{Element, Jid, Stanza};
 use rand::Rng;
 
 use super::affiliation::Affiliation;
+use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::presence::{self, Said};
@@ -140,6 +141,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         last: ctx.now.unix << 10,
         secret,
         avatar: None,
+        hats: Hats::default(),
         is_fresh: false,
         is_destroyed: false,
         pace: Pace::default(),

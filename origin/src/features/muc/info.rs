@@ -7,6 +7,7 @@ use couplet_proto::{Element, Jid};
 
 use super::affiliation::{Affiliation, Role};
 use super::avatar;
+use super::commands::Command;
 use super::room::Room;
 use crate::hooks::{Ctx, Reply};
 
@@ -25,6 +26,8 @@ const FEATURES: &[&str] = &[
     ns::MUC_STABLE_ID,
     ns::PING,
     ns::OCCUPANT_ID,
+    ns::COMMANDS,
+    ns::HATS,
     ns::MODERATE,
     ns::RETRACT,
     ns::STANZA_ID,
@@ -60,20 +63,25 @@ pub(super) fn info(
         }
         // §16.1.1: everything may be sent through the room.
         Some(ns::MUC_TRAFFIC) => return Err(Condition::ServiceUnavailable.into()),
-        Some(_) => return Err(Condition::ItemNotFound.into()),
+        Some(node) => {
+            let command = Command::of_node(node).ok_or(Condition::ItemNotFound)?;
+            described(command)
+        }
     };
     Ok(Reply::Payload(answer))
 }
 
 /// §6.5: who is there is told to those who are there.
 pub(super) fn items(
-    _: &Ctx<'_>,
+    ctx: &Ctx<'_>,
     room: &Room,
     from: &Jid,
     query: &Element,
 ) -> Result<Reply, StanzaError> {
-    if query.get("node").is_some() {
-        return Err(Condition::ItemNotFound.into());
+    match query.get("node") {
+        None => {}
+        Some(ns::COMMANDS) => return Ok(Reply::Payload(commands(ctx, room, from))),
+        Some(_) => return Err(Condition::ItemNotFound.into()),
     }
     let answer = Element::new("query", ns::DISCO_ITEMS);
     let Some(asker) = room.occupants.get(from) else {
@@ -87,6 +95,35 @@ pub(super) fn items(
     let jids = seen.filter_map(|other| room.occupant_jid(&other.nick));
     let items = jids.map(|jid| Element::new("item", ns::DISCO_ITEMS).attr("jid", jid.as_str()));
     Ok(Reply::Payload(answer.children_from(items)))
+}
+
+/// XEP-0050 §2.2: the commands that one may give.
+fn commands(ctx: &Ctx<'_>, room: &Room, from: &Jid) -> Element {
+    let all = Command::ALL.into_iter();
+    let items = all.filter(|command| command.is_for(ctx, room, from));
+    let items = items.map(|command| {
+        Element::new("item", ns::DISCO_ITEMS)
+            .attr("jid", room.jid.as_str())
+            .attr("node", command.node())
+            .attr("name", command.title())
+    });
+    Element::new("query", ns::DISCO_ITEMS)
+        .attr("node", ns::COMMANDS)
+        .children_from(items)
+}
+
+/// XEP-0050 §2.3: what a command is.
+fn described(command: Command) -> Element {
+    let identity = Element::new("identity", ns::DISCO_INFO)
+        .attr("category", "automation")
+        .attr("type", "command-node")
+        .attr("name", command.title());
+    let features = [ns::COMMANDS, ns::DATA_FORMS].into_iter();
+    let features = features.map(|var| Element::new("feature", ns::DISCO_INFO).attr("var", var));
+    Element::new("query", ns::DISCO_INFO)
+        .attr("node", command.node())
+        .child(identity)
+        .children_from(features)
 }
 
 fn identity(name: &str) -> Element {
@@ -170,6 +207,9 @@ fn form(ctx: &Ctx<'_>, room: &Room, from: &Jid) -> Form {
         let subject = subject.and_then(|it| it.stanza.payload.find("subject", ns::CLIENT));
         let subject = subject.map(|it| it.content()).unwrap_or_default();
         form = text(form, "muc#roominfo_subject", &subject);
+    }
+    if let Some(hash) = room.hats.hash() {
+        form = form.typed_field("hats#hash", "text-single", [hash.as_str()]);
     }
     let mut avatar = avatar::of(room).peekable();
     if avatar.peek().is_some() {

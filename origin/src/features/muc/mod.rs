@@ -19,7 +19,8 @@
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
 //! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
 //!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
-//!   `registration`, `avatar`, `moderation`; `announce`: what the room says to everybody.
+//!   `registration`, `avatar`, `moderation`, `commands` for `hats`; `announce`: what the room says
+//!   to everybody.
 //! - `takeover`: what a new owner of the slot does first.
 
 mod enter;
@@ -55,6 +56,10 @@ mod registration;
 mod avatar;
 
 mod moderation;
+
+mod commands;
+
+mod hats;
 
 mod change;
 
@@ -104,6 +109,7 @@ pub(super) static FEATURE: Feature = Feature {
     name: "muc",
     spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.3"),
     also: &[
+        Spec::new("XEP-0317", "Hats", "0.3.1"),
         Spec::new("XEP-0425", "Moderated Message Retraction", "0.3.0"),
         Spec::new("XEP-0486", "MUC Avatars", "0.1.0"),
     ],

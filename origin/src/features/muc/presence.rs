@@ -137,6 +137,7 @@ pub(super) fn cleaned(payload: &Payload) -> Payload {
         child.has_ns(ns::MUC)
             || child.has_ns(ns::MUC_USER)
             || child.has_ns(ns::OCCUPANT_ID)
+            || child.has_ns(ns::HATS)
             || child.has_ns(ns::STANZA_ID)
             || child.is("delay", ns::DELAY)
     })
@@ -190,6 +191,13 @@ fn compose(
         Type::Available => occupant.presence.clone(),
         _ => said.farewell.clone(),
     };
+    if let Some(hats) = room
+        .hats
+        .of(&occupant.jid)
+        .filter(|_| type_ == Type::Available)
+    {
+        stanza.payload = stanza.payload.with(&hats);
+    }
     if viewer == Viewer::Itself {
         stanza.id = said.id.clone();
     }

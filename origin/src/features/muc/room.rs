@@ -7,6 +7,7 @@ use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
 use super::settings::Settings;
@@ -35,6 +36,7 @@ pub(super) struct Room {
     pub(super) secret: [u8; 32],
     /// The hash of its avatar (XEP-0486), if it has one.
     pub(super) avatar: Option<Box<str>>,
+    pub(super) hats: Hats,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
     /// It is no more; nothing of it is stored any longer.

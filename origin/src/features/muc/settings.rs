@@ -141,16 +141,6 @@ impl Allowed {
     pub(super) fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|known| known.name() == name)
     }
-
-    /// Whether it is allowed to occupants in this role.
-    pub(super) fn is_for(self, role: Role) -> bool {
-        match self {
-            Self::Anyone => role >= Role::Visitor,
-            Self::Participants => role >= Role::Participant,
-            Self::Moderators => role >= Role::Moderator,
-            Self::Nobody => false,
-        }
-    }
 }
 
 // === impl Settings ===

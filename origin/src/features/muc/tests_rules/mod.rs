@@ -4,6 +4,7 @@ mod admin;
 mod affiliation;
 mod avatar;
 mod config;
+mod hats;
 mod info;
 mod moderation;
 mod owner;
@@ -18,6 +19,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::record;
@@ -124,6 +126,7 @@ fn room(settings: Settings) -> Room {
         last: 0,
         secret: [3; 32],
         avatar: None,
+        hats: Hats::default(),
         is_fresh: false,
         is_destroyed: false,
         pace: Pace::default(),
