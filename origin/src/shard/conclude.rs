@@ -101,6 +101,7 @@ impl Shard {
         self.effects = effects;
         if let Cause::Routed(stanza, Some(source), _) = cause
             && !is_for_whoever_is_there(stanza)
+            && !source.is_of_room()
         {
             self.mark(place, resident, *source, has_written);
         }

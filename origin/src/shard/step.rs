@@ -410,7 +410,9 @@ impl Shard {
             }
             Work::Routed(routed) => {
                 let is_known = !is_for_whoever_is_there(&routed.stanza);
-                let source = routed.source.filter(|_| is_known);
+                let source = routed
+                    .source
+                    .filter(|source| is_known && !source.is_of_room());
                 let waits = |source| self.debts.join(source, routed.receipt);
                 if source.is_some_and(waits) {
                     metrics::duplicate();

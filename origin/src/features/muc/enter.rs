@@ -21,6 +21,7 @@ use couplet_proto::{Element, Jid, Stanza};
 use rand::Rng;
 
 use super::affiliation::Affiliation;
+use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::presence::{self, Said};
@@ -134,7 +135,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
     let room = Room {
         jid: ctx.account.jid.clone(),
         name: SessionId(ctx.rng().next_u64()),
-        settings: Settings::default(),
+        settings: Settings::of_service(ctx.shared, ctx.account.jid.domain()),
         is_locked: wish.join.is_some(),
         members: [(wish.jid.to_bare(), owner)].into(),
         occupants: Occupants::default(),
@@ -144,7 +145,9 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         last: ctx.now.unix << 10,
         secret,
         avatar: None,
+        hats: Hats::default(),
         is_fresh: false,
+        is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
     };

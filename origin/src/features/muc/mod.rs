@@ -12,10 +12,15 @@
 //! ```
 //!
 //! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
-//! - `affiliation`: who may do what, as tables. `settings`: the configuration and its form.
+//! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
+//!   `configuration`: the same as a form.
 //! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
 //! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
+//! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
+//!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
+//!   `registration`, `avatar`, `moderation`, `commands` for `hats`; `announce`: what the room says
+//!   to everybody.
 //! - `takeover`: what a new owner of the slot does first.
 
 mod enter;
@@ -40,6 +45,26 @@ mod history;
 
 mod iq;
 
+mod info;
+
+mod owner;
+
+mod admin;
+
+mod registration;
+
+mod avatar;
+
+mod moderation;
+
+mod commands;
+
+mod hats;
+
+mod change;
+
+mod announce;
+
 mod likeness;
 
 mod pace;
@@ -52,12 +77,17 @@ mod record;
 
 mod occupant;
 
+mod configuration;
+
 mod settings;
 
 mod affiliation;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests_rules;
 
 use std::sync::Arc;
 
@@ -78,6 +108,11 @@ pub type PerSession = ();
 pub(super) static FEATURE: Feature = Feature {
     name: "muc",
     spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.3"),
+    also: &[
+        Spec::new("XEP-0317", "Hats", "0.3.1"),
+        Spec::new("XEP-0425", "Moderated Message Retraction", "0.3.0"),
+        Spec::new("XEP-0486", "MUC Avatars", "0.1.0"),
+    ],
     tables: record::TABLES,
     load: Some(record::load),
     service: Some(Service { received, alarm }),
@@ -181,6 +216,7 @@ fn of_service(ctx: &mut Ctx<'_>, stanza: &Stanza) {
 /// The one place where a room ends that nothing holds any more.
 fn put_back(ctx: &mut Ctx<'_>, room: Option<Box<Room>>) {
     match room {
+        Some(room) if room.is_destroyed => {}
         Some(room) if room.is_over() => record::erase(ctx),
         room => ctx.account.slots.muc.0 = room,
     }

@@ -9,6 +9,7 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::PerAccount;
 use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::room::{Member, Past, Room, Subject};
@@ -52,6 +53,8 @@ pub(super) const TABLES: &[Table] = &[ROOM, MEMBERS, OCCUPANTS, HISTORY];
 const OWN: &str = "";
 /// The key of the subject.
 const SUBJECT: &str = "subject";
+/// The key of the hats.
+const HATS: &str = "hats";
 
 /// The first version of the stored records.
 const RECORD: u8 = 1;
@@ -158,6 +161,11 @@ pub(super) fn save_subject(ctx: &mut Ctx<'_>, subject: &Subject) {
     ctx.put(ROOM, SUBJECT, codec::encode(RECORD, &record));
 }
 
+/// Stores the hats and who wears them.
+pub(super) fn save_hats(ctx: &mut Ctx<'_>, hats: &Hats) {
+    ctx.put(ROOM, HATS, hats.encode());
+}
+
 /// Stores what is kept of a bare address; of one that is nothing, nothing.
 pub(super) fn save_member(ctx: &mut Ctx<'_>, jid: &Jid, member: Option<&Member>) {
     match member {
@@ -222,6 +230,7 @@ pub(super) fn erase(ctx: &mut Ctx<'_>) {
 pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), String> {
     let mut room = None;
     let mut subject = None;
+    let mut hats = Hats::default();
     let mut members = Vec::new();
     let mut occupants = Occupants::default();
     let mut history = Vec::new();
@@ -229,6 +238,7 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
         match *table {
             id if id == ROOM.id && **key == *OWN => room = Some(read_room(jid, value)?),
             id if id == ROOM.id && **key == *SUBJECT => subject = Some(read_subject(value)?),
+            id if id == ROOM.id && **key == *HATS => hats = Hats::decode(value)?,
             id if id == MEMBERS.id => members.push(read_member(key, value)?),
             id if id == OCCUPANTS.id => occupants.insert(read_occupant(key, value)?),
             id if id == HISTORY.id => history.push(read_past(key, value)?),
@@ -243,6 +253,7 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
         room.members = members.into_iter().collect();
         room.occupants = occupants;
         room.subject = subject;
+        room.hats = hats;
         room.history = history.into();
         Box::new(room)
     }));
@@ -264,7 +275,9 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         last: 0,
         secret: secret.map_err(|_| "room: a secret of another length")?,
         avatar: record.avatar.map(Into::into),
+        hats: Hats::default(),
         is_fresh: true,
+        is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
     })

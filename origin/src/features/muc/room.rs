@@ -7,6 +7,7 @@ use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
 use super::settings::Settings;
@@ -35,8 +36,11 @@ pub(super) struct Room {
     pub(super) secret: [u8; 32],
     /// The hash of its avatar (XEP-0486), if it has one.
     pub(super) avatar: Option<Box<str>>,
+    pub(super) hats: Hats,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
+    /// It is no more; nothing of it is stored any longer.
+    pub(super) is_destroyed: bool,
     pub(super) pace: Pace,
     /// When its occupants are asked whether they are still there, in monotonic milliseconds.
     pub(super) probes_at: Option<u64>,
@@ -86,8 +90,15 @@ impl Room {
         if admins.iter().any(|admin| *admin == *jid.bare()) {
             return Affiliation::Owner;
         }
-        let known = self.members.get(&jid.to_bare());
-        known.map_or(Affiliation::None, |known| known.affiliation)
+        if let Some(known) = self.members.get(&jid.to_bare()) {
+            return known.affiliation;
+        }
+        // §9.2: a whole domain may be banned.
+        let domain = self.members.get(&jid.to_domain());
+        match domain.is_some_and(|domain| domain.affiliation == Affiliation::Outcast) {
+            true => Affiliation::Outcast,
+            false => Affiliation::None,
+        }
     }
 
     /// The role of somebody who enters with this affiliation (§5.1.2).

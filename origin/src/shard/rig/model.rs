@@ -6,6 +6,7 @@ use bytes::Bytes;
 use couplet_proto::Jid;
 
 use crate::auth::Credentials;
+use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ask};
 use crate::store::{Batch, CREDENTIALS, LogId, SLEEPING, Snapshot, Write};
 
@@ -34,6 +35,15 @@ impl Model {
             value: credentials.encode(),
         };
         self.apply(account, put);
+    }
+
+    /// Stores what a handler writes for this owner.
+    pub(crate) fn write(&mut self, owner: &Jid, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Effect::Write(write) = effect {
+                self.apply(owner.clone(), write);
+            }
+        }
     }
 
     /// Whether anything is stored for this owner.
