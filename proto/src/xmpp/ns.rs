@@ -57,6 +57,8 @@ pub const MUC_REGISTER: &str = "http://jabber.org/protocol/muc#register";
 pub const PRIVATE: &str = "jabber:iq:private";
 /// XEP-0054: vcard-temp.
 pub const VCARD: &str = "vcard-temp";
+/// XEP-0059: result set management.
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// XEP-0077: in-band registration.
 pub const REGISTER: &str = "jabber:iq:register";
 /// XEP-0077 §8: the stream feature of in-band registration.
@@ -67,6 +69,8 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const VERSION: &str = "jabber:iq:version";
 /// XEP-0115: entity capabilities.
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0122: data forms validation.
+pub const DATA_VALIDATION: &str = "http://jabber.org/protocol/xdata-validate";
 /// XEP-0153: vCard-based avatars.
 pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
 /// XEP-0157: contact addresses, the form type.
@@ -89,6 +93,12 @@ pub const ERRORS: &str = "urn:xmpp:errors";
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
 /// XEP-0297: stanza forwarding.
 pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// XEP-0313: message archive management.
+pub const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0313: fields, flipped pages and metadata that not every archive has.
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0333: displayed markers.
+pub const CHAT_MARKERS: &str = "urn:xmpp:chat-markers:0";
 /// XEP-0334: message processing hints.
 pub const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0359: unique and stable stanza ids.
@@ -99,7 +109,15 @@ pub const BIND2: &str = "urn:xmpp:bind:0";
 pub const SASL2: &str = "urn:xmpp:sasl:2";
 /// XEP-0421: occupant identifiers.
 pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// XEP-0433: extended channel search.
+pub const CHANNEL_SEARCH: &str = "urn:xmpp:channel-search:0:search";
+/// XEP-0433: the form type of a search.
+pub const CHANNEL_SEARCH_PARAMS: &str = "urn:xmpp:channel-search:0:search-params";
+/// XEP-0433: why a search was refused.
+pub const CHANNEL_SEARCH_ERROR: &str = "urn:xmpp:channel-search:0:error";
 /// XEP-0440: SASL channel-binding type capability.
 pub const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0478: stream limits advertisement.
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// Couplet: what a room tells its own service. No client can have such an address.
+pub const ROOM_LISTING: &str = "urn:couplet:room";

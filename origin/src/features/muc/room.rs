@@ -8,6 +8,7 @@ use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
 use super::occupant::Occupants;
+use super::service::Told;
 use super::settings::Settings;
 use crate::hooks::context::Shared;
 
@@ -36,6 +37,8 @@ pub(super) struct Room {
     pub(super) avatar: Option<Box<str>>,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
+    /// What it has told its service of itself.
+    pub(super) told: Told,
 }
 
 /// What is kept of a bare address.
