@@ -23,6 +23,7 @@ use crate::hooks::pipeline::Pipeline;
 use crate::route::iq;
 use crate::session::Account;
 use crate::shard::rig::{Model, jid, stanza};
+use crate::store::Write;
 
 /// An address of a service, and what happens there.
 pub(super) struct Stage {
@@ -36,7 +37,7 @@ pub(super) struct Stage {
     /// When it wants to be called, in monotonic milliseconds.
     pub(super) wakes: Vec<u64>,
     /// Changes that were stored.
-    pub(super) writes: usize,
+    pub(super) written: Vec<Write>,
 }
 
 // === impl Stage ===
@@ -74,7 +75,7 @@ impl Stage {
             rng: StdRng::seed_from_u64(1),
             routed: Vec::new(),
             wakes: Vec::new(),
-            writes: 0,
+            written: Vec::new(),
         }
     }
 
@@ -145,7 +146,7 @@ impl Stage {
     fn carry_out(&mut self, effect: Effect, effects: &mut Vec<Effect>) {
         match effect {
             Effect::Write(write) => {
-                self.writes += 1;
+                self.written.push(write.clone());
                 self.store.apply(self.account.jid.clone(), write);
             }
             Effect::Route(stanza, _) => self.routed.push(stanza),

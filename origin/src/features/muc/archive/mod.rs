@@ -50,8 +50,6 @@ const ENTRY: u8 = 1;
 pub(super) struct Kept {
     /// Without `to`; its sender is an occupant.
     pub(super) stanza: Arc<Stanza>,
-    /// When, in milliseconds since 1970.
-    pub(super) at: u64,
     /// The bare address of its sender.
     pub(super) by: Jid,
 }
@@ -61,7 +59,8 @@ pub(super) struct Kept {
 impl Kept {
     /// The stored form.
     pub(super) fn encode(&self) -> Bytes {
-        let mut record = MessageRecord::of(&self.stanza, self.at);
+        // Its place says when it was sent.
+        let mut record = MessageRecord::of(&self.stanza, 0);
         self.by.as_str().clone_into(&mut record.by);
         codec::encode(ENTRY, &record)
     }
@@ -71,7 +70,6 @@ impl Kept {
         let record: MessageRecord = codec::decode(ENTRY, value).ok()?;
         Some(Self {
             stanza: record.stanza()?,
-            at: record.at,
             by: Jid::parse(&record.by).ok()?,
         })
     }
@@ -131,7 +129,6 @@ pub(super) fn keep(ctx: &mut Ctx<'_>, room: &Room, id: LogId, past: &Past) {
     }
     let kept = Kept {
         stanza: past.stanza.clone(),
-        at: past.at,
         by: past.by.clone(),
     };
     ctx.write(Write::Append {

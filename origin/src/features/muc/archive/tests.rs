@@ -8,13 +8,17 @@ use couplet_proto::{Element, Kind, Stanza, Type};
 
 use super::super::affiliation::{Affiliation, Role};
 use super::super::occupant::Occupant;
+use super::super::record;
 use super::super::room::{Member, Past};
 use super::super::stage::Stage;
 use super::{Kept, id_text, keep, read_id, replace, reserve, resume};
-use crate::shard::rig::jid;
+use crate::shard::rig::{Rig, jid};
 use crate::store::LogId;
 
 const ROMEO: &str = "romeo@x/r";
+
+/// The fields of a form: names and values.
+type Fields<'a> = &'a [(&'a str, &'a str)];
 
 fn room() -> Stage {
     let mut stage = Stage::new("coven@rooms.x");
@@ -66,7 +70,7 @@ fn query(inner: &str) -> String {
     )
 }
 
-fn form(fields: &[(&str, &str)]) -> String {
+fn form(fields: Fields<'_>) -> String {
     let fields: String = fields
         .iter()
         .map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>"))
@@ -123,7 +127,7 @@ fn what_was_said_is_kept_and_nothing_else() {
     let passing = format!("<body>p</body>{}", hint("no-permanent-store"));
     for nothing in [state, marker, "<thread>t</thread>", "", &secret, &passing] {
         say(&mut stage, "witch", nothing);
-        assert_eq!(stage.writes, 0, "{nothing}");
+        assert_eq!(stage.written.len(), 0, "{nothing}");
     }
     let wanted = format!("{state}{}", hint("store"));
     let kept = [
@@ -135,7 +139,7 @@ fn what_was_said_is_kept_and_nothing_else() {
     ];
     for (number, something) in kept.into_iter().enumerate() {
         say(&mut stage, "witch", something);
-        assert_eq!(stage.writes, number + 1, "{something}");
+        assert_eq!(stage.written.len(), number + 1, "{something}");
     }
 }
 
@@ -145,12 +149,12 @@ fn a_room_or_an_operator_may_do_without() {
     say(&mut stage, "witch", "<body>1</body>");
     stage.with_room(|_, room| room.settings.is_archived = false);
     say(&mut stage, "witch", "<body>2</body>");
-    assert_eq!(stage.writes, 1);
+    assert_eq!(stage.written.len(), 1);
     refuse(&mut stage, ROMEO, "", "<service-unavailable");
     let mut stage = Stage::with("coven@rooms.x", |muc| muc.archive = false);
     stage.create();
     say(&mut stage, "witch", "<body>1</body>");
-    assert_eq!(stage.writes, 0);
+    assert_eq!(stage.written.len(), 0);
     refuse(&mut stage, ROMEO, "", "<service-unavailable");
 }
 
@@ -325,7 +329,7 @@ fn results_are_chosen_by_time_id_and_sender() {
     let (mut stage, ids) = spoken();
     let end = stage.now.unix;
     let at = |number: u64| time::format(end - (7 - number) * 1000);
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(Fields<'_>, &[&str])] = &[
         (&[("start", &at(5))], &["5", "6", "7"]),
         (&[("end", &at(2))], &["1", "2"]),
         (&[("start", &at(3)), ("end", &at(4))], &["3", "4"]),
@@ -499,7 +503,6 @@ fn a_message_is_replaced_in_its_place() {
         stanza.payload = Payload::read("<body>gone</body>").expect("well-formed");
         let kept = Kept {
             stanza: Arc::new(stanza),
-            at: 1,
             by: jid("hecate@x"),
         };
         replace(ctx, id, &kept);
@@ -539,4 +542,27 @@ fn places_go_on_behind_those_of_another_owner() {
     stage.with_room(|ctx, room| resume(ctx, room));
     let next = stage.run(reserve);
     assert!(Some(next) > read_id(&ids[6]), "{next:?}");
+}
+
+/// From one user's session to the room's slot, the store and back; the end comes last.
+#[test]
+fn an_archive_is_read_by_a_client() {
+    let mut stage = room();
+    stage.with_room(|ctx, room| record::save(ctx, room));
+    say(&mut stage, "witch", "<body>1</body>");
+    say(&mut stage, "witch", "<body>2</body>");
+    let mut rig = Rig::new(2, &["romeo@x"]);
+    for write in stage.written {
+        rig.store.apply(jid("coven@rooms.x"), write);
+    }
+    let mut romeo = rig.online(ROMEO);
+    let wanted = query(&set("<max>5</max><before/>"));
+    rig.send(
+        &mut romeo,
+        &wanted.replace("<iq ", "<iq to='coven@rooms.x' "),
+    );
+    let received = rig.received(&romeo);
+    assert_eq!(received.len(), 3, "{received:?}");
+    assert!(received[0].contains("<body>1</body>") && received[1].contains("<body>2</body>"));
+    assert!(received[2].contains("<fin xmlns='urn:xmpp:mam:2' complete='true'>"));
 }

@@ -7,9 +7,12 @@ use super::super::affiliation::Role;
 use super::super::occupant::Occupant;
 use super::super::stage::Stage;
 use super::{note, note_gone};
-use crate::shard::rig::jid;
+use crate::shard::rig::{Rig, jid};
 
 const ROMEO: &str = "romeo@x/r";
+
+/// The fields of a form: names and values.
+type Fields<'a> = &'a [(&'a str, &'a str)];
 
 /// What a room says, without name and description when they are empty.
 fn listing(title: &str, description: &str, occupants: u32, more: &str) -> String {
@@ -56,7 +59,7 @@ fn set(inner: &str) -> String {
 }
 
 /// A search with these fields, and what stands beside the form.
-fn search(stage: &mut Stage, fields: &[(&str, &str)], more: &str) -> String {
+fn search(stage: &mut Stage, fields: Fields<'_>, more: &str) -> String {
     let fields: String = fields
         .iter()
         .map(|(var, value)| format!("<field var='{var}'><value>{value}</value></field>"))
@@ -157,7 +160,7 @@ fn nobody_but_a_room_tells_what_is_listed() {
     let mixed = said.replace("<room ", "<x xmlns='jabber:x:conference'/><room ");
     stage.send("a@rooms.x", &mixed);
     assert_eq!(addresses(&items(&mut stage, ""), "jid"), [""; 0]);
-    assert_eq!(stage.writes, 0);
+    assert_eq!(stage.written.len(), 0);
 }
 
 #[test]
@@ -177,18 +180,18 @@ fn a_room_that_is_gone_is_not_listed() {
 #[test]
 fn numbers_of_occupants_are_stored_now_and_then() {
     let mut stage = service();
-    let stored = stage.writes;
+    let stored = stage.written.len();
     for occupants in [3, 4, 5] {
         let said = listing("A Dark Cave", "For all good Witches", occupants, "");
         stage.send("coven@rooms.x", &said);
     }
-    assert_eq!(stage.writes, stored);
+    assert_eq!(stage.written.len(), stored);
     let found = search(&mut stage, &[("q", "witches")], "");
     assert!(found.contains("<nusers>5</nusers>"), "{found}");
     for (occupants, writes) in [(6, 1), (0, 2), (0, 2), (1, 3)] {
         let said = listing("A Dark Cave", "For all good Witches", occupants, "");
         stage.send("coven@rooms.x", &said);
-        assert_eq!(stage.writes, stored + writes, "{occupants}");
+        assert_eq!(stage.written.len(), stored + writes, "{occupants}");
     }
 }
 
@@ -223,7 +226,7 @@ fn the_form_of_a_search_has_every_field_with_its_default() {
 fn rooms_are_found_by_words_places_numbers_and_kinds() {
     let mut stage = service();
     let address = "{urn:xmpp:channel-search:0:order}address";
-    let cases: &[(&[(&str, &str)], &[&str])] = &[
+    let cases: &[(Fields<'_>, &[&str])] = &[
         (
             &[("all", "true")],
             &["coven", "inverness", "heath", "forres"],
@@ -289,7 +292,7 @@ fn results_come_in_pages_in_either_order() {
 #[test]
 fn searches_that_make_no_sense_are_refused() {
     let mut stage = service();
-    let cases: &[(&[(&str, &str)], &str, &str)] = &[
+    let cases: &[(Fields<'_>, &str, &str)] = &[
         (
             &[("q", "a"), ("key", "size")],
             "<feature-not-implemented",
@@ -398,4 +401,20 @@ fn a_hidden_locked_or_destroyed_room_takes_itself_out() {
     let told = stage.routed();
     assert!(told[0].contains("<room xmlns="), "{told:?}");
     assert!(told[1].contains("<gone xmlns=") && told[2].contains("<gone xmlns="));
+}
+
+#[test]
+fn clients_reach_the_service_through_their_own_stream() {
+    let mut rig = Rig::new(2, &["romeo@x"]);
+    let mut romeo = rig.online(ROMEO);
+    let info = format!("<query xmlns='{}'/>", ns::DISCO_INFO);
+    let info = rig.ask(
+        &mut romeo,
+        &format!("<iq type='get' id='i' to='rooms.x'>{info}</iq>"),
+    );
+    assert!(info.contains("category='conference'"), "{info}");
+    // A room's word for its service is not a client's to say.
+    let said = listing("Fake", "", 9, "").replace("<message>", "<message to='rooms.x'>");
+    let refused = rig.ask(&mut romeo, &said);
+    assert!(refused.contains("<service-unavailable"), "{refused}");
 }
