@@ -50,9 +50,70 @@ pub struct Muc {
     pub messages_per_second: u32,
     /// Messages one occupant may send to a room in a second.
     pub messages_per_occupant: u32,
-    /// Whether rooms keep an archive (XEP-0313) unless their owners choose otherwise.
+    /// Whether rooms keep an archive (XEP-0313), where their owners have it.
     pub archive: bool,
 }
+
+/// A field of a room's configuration that the operator may choose a default for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoomField {
+    /// As in XEP-0045 §15.5.3, without `muc#roomconfig_`.
+    pub name: &'static str,
+    /// What it holds.
+    pub kind: FieldKind,
+    /// What it holds where nobody has chosen, as in a form.
+    pub default: &'static [&'static str],
+}
+
+/// What a field of a room's configuration holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FieldKind {
+    /// `0` or `1`.
+    Truth,
+    /// A language tag; may be empty.
+    Language,
+    /// A whole number up to this one.
+    Number(u32),
+    /// A whole number from 1 up to this one, or `none`.
+    NumberOrNone(u32),
+    /// One of these.
+    One(&'static [&'static str]),
+    /// Any of these, each once.
+    Some(&'static [&'static str]),
+}
+
+/// The roles of XEP-0045 §5.1 that an occupant can have.
+const ROLES: &[&str] = &["moderator", "participant", "visitor"];
+
+/// Every field of a room's configuration that has a default an operator may choose. What only one
+/// room can have, as its name and its password, has none.
+pub const ROOM_FIELDS: &[RoomField] = &[
+    field("allowinvites", FieldKind::Truth, &["1"]),
+    field(
+        "allowpm",
+        FieldKind::One(&["anyone", "participants", "moderators", "none"]),
+        &["anyone"],
+    ),
+    field("allowregister", FieldKind::Truth, &["1"]),
+    field("allowvoicerequests", FieldKind::Truth, &["1"]),
+    field("changesubject", FieldKind::Truth, &["0"]),
+    field("enablelogging", FieldKind::Truth, &["1"]),
+    field("getmemberlist", FieldKind::Some(ROLES), ROLES),
+    field("historylength", FieldKind::Number(10_000), &["20"]),
+    field("lang", FieldKind::Language, &[""]),
+    field("maxusers", FieldKind::NumberOrNone(1_000_000), &["none"]),
+    field("membersonly", FieldKind::Truth, &["0"]),
+    field("moderatedroom", FieldKind::Truth, &["0"]),
+    field("persistentroom", FieldKind::Truth, &["0"]),
+    field("presencebroadcast", FieldKind::Some(ROLES), ROLES),
+    field("publicroom", FieldKind::Truth, &["1"]),
+    field("slow_mode_duration", FieldKind::Number(86_400), &["0"]),
+    field(
+        "whois",
+        FieldKind::One(&["moderators", "anyone"]),
+        &["moderators"],
+    ),
+];
 
 /// Who may create rooms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +212,21 @@ impl Default for Muc {
             messages_per_occupant: 20,
             archive: true,
         }
+    }
+}
+
+impl RoomField {
+    /// The field of this name.
+    pub fn find(name: &str) -> Option<&'static Self> {
+        ROOM_FIELDS.iter().find(|field| field.name == name)
+    }
+}
+
+const fn field(name: &'static str, kind: FieldKind, default: &'static [&'static str]) -> RoomField {
+    RoomField {
+        name,
+        kind,
+        default,
     }
 }
 

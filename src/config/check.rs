@@ -19,6 +19,9 @@ pub(super) fn together(
 ) {
     let mut check = Check { places, mistakes };
     check.domains(settings);
+    if role != Role::Edge {
+        check.rooms(settings);
+    }
     check.listeners(settings, role);
     check.admin(settings);
     if role != Role::Origin {
@@ -60,15 +63,12 @@ impl Check<'_> {
         let mut seen = HashSet::new();
         let mut prepared = Vec::new();
         for name in &settings.edge.domains {
-            let domain = Jid::parse(name)
-                .ok()
-                .filter(|jid| jid.local().is_none() && jid.resource().is_none());
-            let Some(domain) = domain else {
+            let Some(domain) = domain(name) else {
                 self.mistake("domains", format!("{name:?} is not a domain"));
                 continue;
             };
-            if seen.insert(domain.domain().to_owned()) {
-                prepared.push(domain.domain().to_owned());
+            if seen.insert(domain.clone()) {
+                prepared.push(domain);
             } else {
                 self.mistake("domains", format!("{name:?} is listed twice"));
             }
@@ -77,6 +77,51 @@ impl Check<'_> {
             self.mistake("domains", "must name at least one domain");
         }
         settings.edge.domains = prepared;
+    }
+
+    /// Services are domains of their own; where nobody says which, each domain has one.
+    fn rooms(&mut self, settings: &mut Settings) {
+        let domains = &settings.edge.domains;
+        let muc = &mut settings.origin.muc;
+        if !self.places.contains_key("muc.services") {
+            let named = domains.iter().map(|domain| format!("conference.{domain}"));
+            muc.services = named.filter(|name| !domains.contains(name)).collect();
+        }
+        let mut prepared: Vec<String> = Vec::new();
+        for name in &muc.services {
+            let wrong = match domain(name) {
+                None => "is not a domain",
+                Some(service) if domains.contains(&service) => {
+                    "is one of the domains: rooms need another"
+                }
+                Some(service) if prepared.contains(&service) => "is listed twice",
+                Some(service) => {
+                    prepared.push(service);
+                    continue;
+                }
+            };
+            self.mistake("muc.services", format!("{name:?} {wrong}"));
+        }
+        muc.services = prepared;
+        for name in &mut muc.admins {
+            let jid = Jid::parse(name).ok();
+            match jid.filter(|jid| jid.is_bare() && jid.local().is_some()) {
+                Some(jid) => *name = jid.to_string(),
+                None => {
+                    let message = format!("{name:?} is not an address such as \"romeo@localhost\"");
+                    self.mistake("muc.admins", message);
+                }
+            }
+        }
+        for (service, fields) in &muc.defaults {
+            if !service.is_empty() && !muc.services.contains(service) {
+                let section = format!("muc.defaults.{service:?}");
+                let mut keys = fields.keys().map(|field| format!("{section}.{field}"));
+                let key = keys.find(|key| self.places.contains_key(key));
+                let message = format!("{service:?} is not one of muc.services");
+                self.mistake(&key.unwrap_or(section), message);
+            }
+        }
     }
 
     fn listeners(&mut self, settings: &Settings, role: Role) {
@@ -232,4 +277,11 @@ impl Check<'_> {
             self.mistake("limits.outbound_bytes", message);
         }
     }
+}
+
+/// A domain in the form in which addresses are compared; `None` when it is none.
+fn domain(name: &str) -> Option<String> {
+    let jid = Jid::parse(name).ok()?;
+    let is_domain = jid.local().is_none() && jid.resource().is_none();
+    is_domain.then(|| jid.domain().to_owned())
 }

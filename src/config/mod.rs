@@ -20,6 +20,8 @@ mod value;
 mod tests;
 #[cfg(test)]
 mod tests_roles;
+#[cfg(test)]
+mod tests_rooms;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -229,10 +231,11 @@ pub(crate) fn load(sources: &Sources, role: Role) -> Result<Settings, Vec<Mistak
 
 fn unknown(given: &layer::Given) -> Mistake {
     let name = given.key();
-    let message = if keys::is_section(&given.path) {
-        "is a section, not a setting: it holds others".to_owned()
-    } else if let Some(known) = keys::nearest(&name) {
+    // First, because `*` stands for a mistyped name too.
+    let message = if let Some(known) = keys::nearest(&name) {
         format!("there is no such key; is {known:?} meant?")
+    } else if keys::is_section(&given.path) {
+        "is a section, not a setting: it holds others".to_owned()
     } else {
         "there is no such key".to_owned()
     };
@@ -285,6 +288,7 @@ impl Default for Settings {
             redis: Redis::default(),
             origin: couplet_origin::Config {
                 node: node.clone(),
+                muc: rooms(),
                 ..couplet_origin::Config::default()
             },
             link: Link {
@@ -314,6 +318,17 @@ impl Default for Settings {
             },
         }
     }
+}
+
+/// Multi-user chat, with what a new room is like spelt out.
+fn rooms() -> couplet_origin::config::Muc {
+    let mut muc = couplet_origin::config::Muc::default();
+    let fields = muc.defaults.entry(String::new()).or_default();
+    for field in couplet_origin::config::ROOM_FIELDS {
+        let values = field.default.iter().map(|value| (*value).to_owned());
+        fields.insert(field.name.to_owned(), values.collect());
+    }
+    muc
 }
 
 // === impl Redis ===

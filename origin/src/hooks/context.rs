@@ -212,10 +212,15 @@ impl<'a> Ctx<'a> {
 
     /// Adds an entry to a log of this account and says where it stands.
     pub fn append(&mut self, log: Log, value: Bytes) -> LogId {
-        let base = self.rng.next_u32() >> 1;
-        let id = self.account.next_log_id(self.now, base);
+        let id = self.reserve_log_id();
         self.write(Write::Append { log, id, value });
         id
+    }
+
+    /// A place for an entry in a log of this account, behind all that were given before.
+    pub fn reserve_log_id(&mut self) -> LogId {
+        let base = self.rng.next_u32() >> 1;
+        self.account.next_log_id(self.now, base)
     }
 
     /// Removes the entries of a log up to and including `through`.

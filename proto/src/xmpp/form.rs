@@ -33,6 +33,11 @@ impl Form {
         Self(element).typed_field("FORM_TYPE", "hidden", [form_type])
     }
 
+    /// A form to fill in that speaks for itself, for the registered `FORM_TYPE`.
+    pub fn of_fields(form_type: &str) -> Self {
+        Self::of_type("form").typed_field("FORM_TYPE", "hidden", [form_type])
+    }
+
     /// With a field that has these values and no type.
     #[must_use]
     pub fn field<'a>(self, var: &str, values: impl IntoIterator<Item = &'a str>) -> Self {
@@ -152,6 +157,11 @@ impl Submitted {
     pub fn fields(&self) -> impl Iterator<Item = (&str, &[String])> {
         let fields = self.0.iter();
         fields.map(|(var, values)| (var.as_str(), values.as_slice()))
+    }
+
+    /// The names of its fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// The values of a field.

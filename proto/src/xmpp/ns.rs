@@ -63,6 +63,8 @@ pub const PRIVATE: &str = "jabber:iq:private";
 pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
 /// XEP-0054: vcard-temp.
 pub const VCARD: &str = "vcard-temp";
+/// XEP-0059: result set management.
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// XEP-0077: in-band registration.
 pub const REGISTER: &str = "jabber:iq:register";
 /// XEP-0077 §8: the stream feature of in-band registration.
@@ -105,6 +107,10 @@ pub const MAM: &str = "urn:xmpp:mam:2";
 pub const HATS: &str = "urn:xmpp:hats:0";
 /// XEP-0317: the form type of the commands for hats.
 pub const HATS_COMMANDS: &str = "urn:xmpp:hats:commands";
+/// XEP-0313: fields, flipped pages and metadata that not every archive has.
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0333: displayed markers.
+pub const CHAT_MARKERS: &str = "urn:xmpp:chat-markers:0";
 /// XEP-0334: message processing hints.
 pub const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0359: unique and stable stanza ids.
@@ -121,7 +127,15 @@ pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
 pub const RETRACT: &str = "urn:xmpp:message-retract:1";
 /// XEP-0425: moderated message retraction.
 pub const MODERATE: &str = "urn:xmpp:message-moderate:1";
+/// XEP-0433: extended channel search.
+pub const CHANNEL_SEARCH: &str = "urn:xmpp:channel-search:0:search";
+/// XEP-0433: the form type of a search.
+pub const CHANNEL_SEARCH_PARAMS: &str = "urn:xmpp:channel-search:0:search-params";
+/// XEP-0433: why a search was refused.
+pub const CHANNEL_SEARCH_ERROR: &str = "urn:xmpp:channel-search:0:error";
 /// XEP-0440: SASL channel-binding type capability.
 pub const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0478: stream limits advertisement.
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// Couplet: what a room tells its own service. No client can have such an address.
+pub const ROOM_LISTING: &str = "urn:couplet:room";

@@ -3,6 +3,7 @@
 //! - [`all_roles`]: in every role.
 //! - [`clients`]: of whoever serves clients.
 //! - [`accounts`]: of whoever owns accounts.
+//! - [`rooms`]: multi-user chat.
 //! - [`stores`]: where what must last is kept.
 //! - [`nodes`]: what ties edges and origins together.
 
@@ -11,6 +12,8 @@ mod all_roles;
 mod clients;
 
 mod accounts;
+
+mod rooms;
 
 mod stores;
 
@@ -52,6 +55,11 @@ const GROUPS: &[Group] = &[
         roles: &[Role::Serve, Role::Origin],
         why: "accounts are the business of the origins, so it belongs into their configuration",
         keys: accounts::KEYS,
+    },
+    Group {
+        roles: &[Role::Serve, Role::Origin],
+        why: "rooms are the business of the origins, so it belongs into their configuration",
+        keys: rooms::KEYS,
     },
     Group {
         roles: &[Role::Serve],
@@ -146,14 +154,16 @@ fn every() -> impl Iterator<Item = &'static Key> {
 // === impl Key ===
 
 impl Key {
-    /// Its name as this one was given: with the domain in place of the `*`.
+    /// Its name as this one was given: with the domain, and what follows it, in place of a `*`.
     pub(super) fn name_of(&self, given: &Given) -> String {
-        match given.path.get(2) {
-            Some(domain) if self.name.contains('*') => {
-                self.name.replace('*', &format!("{domain:?}"))
-            }
-            _ => self.name.to_owned(),
-        }
+        let last = given.path.len().saturating_sub(1);
+        let segments = self.name.split('.').zip(&given.path).enumerate();
+        let segments = segments.map(|(place, (known, given))| match known {
+            "*" if place < last => format!("{given:?}"),
+            "*" => given.clone(),
+            known => known.to_owned(),
+        });
+        segments.collect::<Vec<_>>().join(".")
     }
 
     fn matches(&self, path: &[String]) -> bool {

@@ -11,7 +11,8 @@ use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{SLOTS, Seed, Slot};
 
 use crate::store::{
-    Answer, Batch, Error, Log, LogId, Member, Owner, Pin, Registry, Snapshot, Store, Table, View,
+    Answer, Batch, Error, Log, LogId, Member, Owner, Pin, Registry, Snapshot, Span, Store, Table,
+    View,
 };
 
 /// How long a lease lasts, in milliseconds, however long it was asked for: it ends when its node is
@@ -213,7 +214,7 @@ impl Store for Model {
         _: Slot,
         _: Jid,
         _: Log,
-        _: Option<LogId>,
+        _: Span,
         _: usize,
     ) -> Answer<'_, Vec<(LogId, Bytes)>> {
         Box::pin(async { Ok(Vec::new()) })

@@ -26,6 +26,7 @@ use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::presence::{self, Said};
 use super::room::{Member, Room};
+use super::service::Told;
 use super::settings::Settings;
 use super::{history, likeness, record, update};
 use crate::config::RoomCreation;
@@ -150,6 +151,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
+        told: Told::default(),
     };
     record::save(ctx, &room);
     for (jid, member) in &room.members {

@@ -21,6 +21,7 @@
 //!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
 //!   `registration`, `avatar`, `moderation`, `commands` for `hats`; `announce`: what the room says
 //!   to everybody.
+//! - `service`: the domain itself, and the list of its rooms. `archive`: what was said.
 //! - `takeover`: what a new owner of the slot does first.
 
 mod enter;
@@ -71,6 +72,10 @@ mod pace;
 
 mod presence;
 
+mod service;
+
+mod archive;
+
 mod room;
 
 mod record;
@@ -89,18 +94,23 @@ mod tests;
 #[cfg(test)]
 mod tests_rules;
 
+#[cfg(test)]
+mod stage;
+
 use std::sync::Arc;
 
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use self::room::Room;
+use self::service::Directory;
+pub(super) use self::service::NAME;
 use crate::hooks::{Ctx, Feature, Service, Spec};
 use crate::route::{self, bounce};
 
-/// The room at an address, if there is one.
+/// The room at an address, if there is one; the public rooms, if the address is a service's.
 #[derive(Debug, Default)]
-pub struct PerAccount(Option<Box<Room>>);
+pub struct PerAccount(Option<Box<Room>>, Option<Box<Directory>>);
 
 /// Nothing is remembered: which rooms a session is in stands in its directed presence.
 pub type PerSession = ();
@@ -112,8 +122,14 @@ pub(super) static FEATURE: Feature = Feature {
         Spec::new("XEP-0317", "Hats", "0.3.1"),
         Spec::new("XEP-0425", "Moderated Message Retraction", "0.3.0"),
         Spec::new("XEP-0486", "MUC Avatars", "0.1.0"),
+        Spec::new("XEP-0059", "Result Set Management", "1.0")
+            .note("in lists of rooms, searches and archives"),
+        Spec::new("XEP-0313", "Message Archive Management", "1.1.3").note("of rooms"),
+        Spec::new("XEP-0433", "Extended Channel Search", "0.1.0")
+            .note("of the service's own rooms"),
     ],
     tables: record::TABLES,
+    logs: archive::LOGS,
     load: Some(record::load),
     service: Some(Service { received, alarm }),
     ..Feature::EMPTY
@@ -122,9 +138,9 @@ pub(super) static FEATURE: Feature = Feature {
 // === impl PerAccount ===
 
 impl PerAccount {
-    /// Whether there is a room.
-    pub fn is_room(&self) -> bool {
-        self.0.is_some()
+    /// Whether there is a room, or a list of them.
+    pub fn is_anything(&self) -> bool {
+        self.0.is_some() || self.1.is_some()
     }
 }
 
@@ -135,7 +151,8 @@ impl PerAccount {
 )]
 fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
     if ctx.account.jid.local().is_none() {
-        return of_service(ctx, &stanza);
+        let reply = service::received(ctx, &stanza);
+        return route::iq::conclude(ctx, &stanza, reply);
     }
     // Taken out, so that a handler has both; if it panics the room is read again.
     let mut room = ctx.account.slots.muc.0.take();
@@ -204,13 +221,6 @@ fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
         false => forward::asked(ctx, room, stanza),
     };
     route::iq::conclude(ctx, stanza, reply);
-}
-
-/// A stanza for the domain itself.
-fn of_service(ctx: &mut Ctx<'_>, stanza: &Stanza) {
-    if stanza.is_request() {
-        bounce::bounce(ctx, stanza, Condition::ServiceUnavailable);
-    }
 }
 
 /// The one place where a room ends that nothing holds any more.

@@ -13,6 +13,7 @@ use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::room::{Member, Past, Room, Subject};
+use super::service::{self, Told};
 use super::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::AccountSlots;
@@ -47,7 +48,7 @@ const HISTORY: Table = Table {
     is_resident: true,
 };
 
-pub(super) const TABLES: &[Table] = &[ROOM, MEMBERS, OCCUPANTS, HISTORY];
+pub(super) const TABLES: &[Table] = &[ROOM, MEMBERS, OCCUPANTS, HISTORY, service::DIRECTORY];
 
 /// The key of the room's own row.
 const OWN: &str = "";
@@ -96,7 +97,7 @@ struct OccupantRecord {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct MessageRecord {
+pub(super) struct MessageRecord {
     #[prost(string, tag = "1")]
     from: String,
     #[prost(string, optional, tag = "2")]
@@ -108,9 +109,9 @@ struct MessageRecord {
     #[prost(string, tag = "5")]
     payload: String,
     #[prost(uint64, tag = "6")]
-    at: u64,
+    pub(super) at: u64,
     #[prost(string, tag = "7")]
-    by: String,
+    pub(super) by: String,
     #[prost(bool, tag = "8")]
     is_shown: bool,
 }
@@ -118,7 +119,7 @@ struct MessageRecord {
 // === impl MessageRecord ===
 
 impl MessageRecord {
-    fn of(stanza: &Stanza, at: u64) -> Self {
+    pub(super) fn of(stanza: &Stanza, at: u64) -> Self {
         let text = |text: &str| text.to_owned();
         Self {
             from: text(stanza.sender().as_str()),
@@ -132,7 +133,7 @@ impl MessageRecord {
         }
     }
 
-    fn stanza(&self) -> Option<Arc<Stanza>> {
+    pub(super) fn stanza(&self) -> Option<Arc<Stanza>> {
         let mut stanza = Stanza::new(Kind::Message, Type::Groupchat);
         stanza.id = self.id.as_deref().map(Into::into);
         stanza.from = Some(Jid::parse(&self.from).ok()?);
@@ -245,7 +246,7 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
             _ => {}
         }
     }
-    slots.muc = PerAccount(room.map(|mut room| {
+    let room = room.map(|mut room| {
         history.sort_unstable_by_key(|past: &Past| past.number);
         let since = occupants.iter().map(|occupant| occupant.since).max();
         let last = history.last().map(|past| past.number);
@@ -256,7 +257,8 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
         room.hats = hats;
         room.history = history.into();
         Box::new(room)
-    }));
+    });
+    slots.muc = PerAccount(room, service::load(stored)?);
     Ok(())
 }
 
@@ -280,6 +282,7 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
+        told: Told::default(),
     })
 }
 

@@ -10,6 +10,7 @@ use super::affiliation::{Affiliation, Role};
 use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
+use super::service::Told;
 use super::settings::Settings;
 use crate::hooks::context::Shared;
 
@@ -44,6 +45,8 @@ pub(super) struct Room {
     pub(super) pace: Pace,
     /// When its occupants are asked whether they are still there, in monotonic milliseconds.
     pub(super) probes_at: Option<u64>,
+    /// What it has told its service of itself.
+    pub(super) told: Told,
 }
 
 /// What is kept of a bare address.

@@ -25,7 +25,7 @@ use couplet_proto::slot::{SLOTS, Seed, Slot};
 use couplet_proto::xmpp::error::StreamCondition;
 
 use self::faults::Faults;
-use self::model::Model;
+pub(crate) use self::model::Model;
 use self::words::credentials;
 pub(crate) use self::words::stanza;
 pub(crate) use self::words::{authenticate, jid};

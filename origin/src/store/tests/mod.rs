@@ -11,8 +11,10 @@ use bytes::Bytes;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
 
-use self::owned::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, delete, id, jid, put, truncate};
-use super::{Batch, CREDENTIALS, Error, LogId, SLEEPING, Store, Write};
+use self::owned::{
+    ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, delete, id, jid, put, replace, truncate,
+};
+use super::{Batch, CREDENTIALS, Error, LogId, SLEEPING, Span, Store, Write};
 
 /// Makes a test of every behaviour; `$open` gives an empty store and what must outlive it. Or one
 /// test of all of them, where what the stores stand on takes long to begin: `$open` makes an empty
@@ -30,6 +32,8 @@ macro_rules! suite {
             values_of_owners_tables_and_keys_are_apart,
             load_gives_resident_rows_and_log_lengths,
             a_log_is_read_in_pages,
+            a_log_is_read_backwards_and_between_two_places,
+            an_entry_is_replaced_where_there_is_one,
             an_append_repeated_changes_nothing,
             truncating_removes_up_to_and_including,
             erasing_leaves_nothing_of_the_owner_alone,
@@ -156,6 +160,61 @@ pub(super) async fn a_log_is_read_in_pages(store: &dyn Store) {
     };
     assert_eq!(owned.log("a@x", ARCHIVE, Some(last), 3).await, [0; 0]);
     assert_eq!(owned.log("a@x", ARCHIVE, None, 0).await, [0; 0]);
+}
+
+pub(super) async fn a_log_is_read_backwards_and_between_two_places(store: &dyn Store) {
+    let owned = Owned::claim(store).await;
+    let entries = [1, 2, 9, 10, 256, 300, 70_000];
+    owned
+        .commit("a@x", entries.map(|millis| append(ARCHIVE, millis)))
+        .await;
+    // What stands before and behind it belongs to other logs.
+    owned.commit("a@x", [append(OFFLINE, 5)]).await;
+    owned.commit("a@y", [append(ARCHIVE, 5)]).await;
+    let span = |after: Option<u64>, before: Option<u64>, is_backwards| Span {
+        after: after.map(id),
+        before: before.map(id),
+        is_backwards,
+    };
+    let cases: &[(Span, usize, &[u64])] = &[
+        (span(None, None, true), 3, &[70_000, 300, 256]),
+        (span(None, Some(256), true), 2, &[10, 9]),
+        (span(None, Some(256), false), 2, &[1, 2]),
+        (span(Some(2), Some(256), true), 9, &[10, 9]),
+        (span(Some(2), Some(256), false), 9, &[9, 10]),
+        (span(Some(9), None, true), 9, &[70_000, 300, 256, 10]),
+        (span(Some(9), Some(10), true), 9, &[]),
+        (span(Some(256), Some(2), true), 9, &[]),
+        (span(Some(256), Some(2), false), 9, &[]),
+        (span(None, Some(1), true), 9, &[]),
+        (span(None, None, true), 0, &[]),
+        (Span::only(id(9)), 9, &[9]),
+        (Span::only(id(8)), 9, &[]),
+    ];
+    for (span, max, expected) in cases {
+        let found = owned.span("a@x", ARCHIVE, *span, *max).await;
+        assert_eq!(found, *expected, "{span:?}");
+    }
+}
+
+pub(super) async fn an_entry_is_replaced_where_there_is_one(store: &dyn Store) {
+    let owned = Owned::claim(store).await;
+    let writes = [
+        append(ARCHIVE, 1),
+        append(ARCHIVE, 2),
+        append(OFFLINE, 2),
+        replace(ARCHIVE, 2, "gone"),
+        replace(ARCHIVE, 3, "never there"),
+    ];
+    owned.commit("a@x", writes).await;
+    owned.commit("a@x", [replace(ARCHIVE, 1, "")]).await;
+    let stored = owned.entries("a@x", ARCHIVE, Span::ALL, 9).await;
+    let expected = [(id(1), Bytes::new()), (id(2), "gone".into())];
+    assert_eq!(stored, expected);
+    let only = owned.entries("a@x", ARCHIVE, Span::only(id(1)), 9).await;
+    assert_eq!(only, expected[..1]);
+    assert_eq!(owned.log("a@x", OFFLINE, None, 9).await, [2]);
+    assert_eq!(owned.logs("a@x").await, [(OFFLINE.id, 1), (ARCHIVE.id, 2)]);
 }
 
 pub(super) async fn an_append_repeated_changes_nothing(store: &dyn Store) {

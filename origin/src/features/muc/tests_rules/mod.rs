@@ -24,6 +24,7 @@ use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::record;
 use super::room::{Member, Room};
+use super::service::Told;
 use super::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::Account;
@@ -131,6 +132,7 @@ fn room(settings: Settings) -> Room {
         is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
+        told: Told::default(),
     };
     debug_assert_eq!(room.source(1).part, Source::OF_ROOM);
     let people = [
