@@ -55,7 +55,7 @@ pub const MUC_REQUEST: &str = "http://jabber.org/protocol/muc#request";
 pub const MUC_REGISTER: &str = "http://jabber.org/protocol/muc#register";
 /// XEP-0045 §15.3: whether the ids of messages stay as they are.
 pub const MUC_STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
-/// XEP-0045 §16: what may be sent through a room, a node of service discovery.
+/// XEP-0045 §18.1.1: what may be sent through a room, a node of service discovery.
 pub const MUC_TRAFFIC: &str = "http://jabber.org/protocol/muc#traffic";
 /// XEP-0049: private XML storage.
 pub const PRIVATE: &str = "jabber:iq:private";

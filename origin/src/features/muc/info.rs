@@ -61,7 +61,7 @@ pub(super) fn info(
                 .attr("node", RESERVED_NICK)
                 .children_from(nick.map(identity))
         }
-        // §16.1.1: everything may be sent through the room.
+        // §18.1.1: everything may be sent through the room.
         Some(ns::MUC_TRAFFIC) => return Err(Condition::ServiceUnavailable.into()),
         Some(node) => {
             let command = Command::of_node(node).ok_or(Condition::ItemNotFound)?;

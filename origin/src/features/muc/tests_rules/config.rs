@@ -130,6 +130,14 @@ fn the_form_has_every_field() {
     assert!(xml.contains(validate), "{xml}");
 }
 
+/// Settings before, switch, secret, and the password after.
+type Case<'a> = (
+    &'a Settings,
+    Option<&'a str>,
+    Option<&'a str>,
+    Result<Option<&'a str>, ()>,
+);
+
 #[test]
 fn a_password_and_its_switch_belong_together() {
     let limits = Muc::default();
@@ -138,13 +146,7 @@ fn a_password_and_its_switch_belong_together() {
         ..Settings::default()
     };
     let without = Settings::default();
-    // before, switch, secret, after
-    let cases: [(
-        &Settings,
-        Option<&str>,
-        Option<&str>,
-        Result<Option<&str>, ()>,
-    ); 9] = [
+    let cases: [Case<'_>; 9] = [
         (&without, Some("1"), Some("new"), Ok(Some("new"))),
         (&without, Some("1"), Some(""), Err(())),
         (&without, Some("1"), None, Err(())),

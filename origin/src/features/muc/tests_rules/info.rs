@@ -1,4 +1,4 @@
-//! XEP-0045 §6.4, §6.5, §7.12, §16.1.1.
+//! XEP-0045 §6.4, §6.5, §7.12, §18.1.1.
 
 use couplet_proto::xmpp::ns;
 
@@ -99,7 +99,7 @@ fn who_is_there_is_told_to_who_is_there() {
     );
 }
 
-/// §7.12, §16.1.1.
+/// §7.12, §18.1.1.
 #[test]
 fn nodes_are_answered() {
     let mut world = World::with(Settings::default(), |room| {

@@ -11,7 +11,10 @@ fn owner_set(content: &str) -> String {
     request("set", &query)
 }
 
-fn submit(fields: &[(&str, &str)]) -> String {
+/// Names of fields with their values, separated by spaces.
+type Fields<'a> = &'a [(&'a str, &'a str)];
+
+fn submit(fields: Fields<'_>) -> String {
     let field = |(var, value): &(&str, &str)| {
         let values = value
             .split_whitespace()
@@ -127,7 +130,7 @@ fn a_configuration_is_only_for_owners() {
 /// §10.2.1.
 #[test]
 fn everybody_is_told_of_another_configuration() {
-    let cases: [(&[(&str, &str)], &[u16]); 7] = [
+    let cases: [(Fields<'_>, &[u16]); 7] = [
         (&[("muc#roomconfig_roomname", "Cave")], &[104]),
         (&[("muc#roomconfig_slow_mode_duration", "5")], &[104]),
         (&[("muc#roomconfig_enablelogging", "0")], &[171]),
