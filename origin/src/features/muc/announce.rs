@@ -5,8 +5,8 @@ use std::sync::Arc;
 use couplet_proto::xmpp::ns;
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
-use super::message;
 use super::room::{Past, Room};
+use super::{archive, message};
 use crate::hooks::Ctx;
 
 /// §10.2.1: tells everybody that the room is another one, in numbers.
@@ -24,16 +24,21 @@ pub(super) fn child(
     by: &Jid,
     is_shown: bool,
 ) {
+    let id = archive::reserve(ctx);
     let stanza = Stanza::new(Kind::Message, Type::Groupchat)
         .id(ctx.random_id())
         .from(room.jid.clone())
-        .child(element);
+        .child(element)
+        .child(&archive::stanza_id(room, id));
     let past = Past {
         number: room.last + 1,
+        id,
         stanza: Arc::new(stanza),
         at: ctx.now.unix,
         by: by.to_bare(),
         is_shown,
+        source: None,
+        arrived: message::arrived(ctx, room),
     };
     message::broadcast(ctx, room, past, 0);
 }

@@ -6,9 +6,10 @@ use couplet_proto::xmpp::ns;
 use couplet_proto::{Element, Jid};
 
 use super::affiliation::{Affiliation, Role};
-use super::avatar;
 use super::commands::Command;
 use super::room::Room;
+use super::{archive, avatar};
+use crate::hooks::context::Shared;
 use crate::hooks::{Ctx, Reply};
 
 /// §7.12: asks for one's own reserved nick.
@@ -43,7 +44,7 @@ pub(super) fn info(
 ) -> Result<Reply, StanzaError> {
     let answer = match query.get("node") {
         None => {
-            let features = features(room).into_iter();
+            let features = features(ctx.shared, room).into_iter();
             let features =
                 features.map(|var| Element::new("feature", ns::DISCO_INFO).attr("var", var));
             let form = form(ctx, room, from).into_element();
@@ -134,7 +135,7 @@ fn identity(name: &str) -> Element {
 }
 
 /// §15.3: what kind of room it is, and what it can do.
-fn features(room: &Room) -> Vec<&'static str> {
+fn features(shared: &Shared, room: &Room) -> Vec<&'static str> {
     let settings = &room.settings;
     let either = |is_on, on, off| if is_on { on } else { off };
     let mut features = FEATURES.to_vec();
@@ -154,6 +155,9 @@ fn features(room: &Room) -> Vec<&'static str> {
             "muc_unsecured",
         ),
     ]);
+    if archive::is_on(shared, room) {
+        features.extend(archive::FEATURES);
+    }
     if settings.may_register {
         features.push(ns::REGISTER);
     }

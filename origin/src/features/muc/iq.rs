@@ -8,7 +8,7 @@ use couplet_proto::{Stanza, Type};
 
 use super::affiliation::Affiliation;
 use super::room::Room;
-use super::{admin, avatar, commands, info, moderation, owner, registration};
+use super::{admin, archive, avatar, commands, info, moderation, owner, registration};
 use crate::hooks::{Ctx, Reply};
 
 /// Answers a request to the bare address of a room, or of where one could be.
@@ -42,6 +42,7 @@ pub(super) fn received(
         (Type::Set, ns::VCARD, "vCard") => avatar::write(ctx, room, stanza, child, affiliation),
         (Type::Set, ns::MODERATE, "moderate") => moderation::received(ctx, room, stanza, &query()),
         (Type::Set, ns::COMMANDS, "command") => commands::received(ctx, room, stanza, &query()),
+        (_, ns::MAM, _) => archive::query(ctx, room, stanza),
         (Type::Get, ns::PING, "ping") => Ok(Reply::Empty),
         _ => Err(Condition::ServiceUnavailable.into()),
     }

@@ -216,6 +216,9 @@ fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
         }
         return;
     }
+    if is_for_room && room.is_none() {
+        service::note_absent(ctx);
+    }
     let reply = match is_for_room {
         true => iq::received(ctx, room, stanza),
         false => forward::asked(ctx, room, stanza),
@@ -226,8 +229,15 @@ fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
 /// The one place where a room ends that nothing holds any more.
 fn put_back(ctx: &mut Ctx<'_>, room: Option<Box<Room>>) {
     match room {
-        Some(room) if room.is_destroyed => {}
-        Some(room) if room.is_over() => record::erase(ctx),
-        room => ctx.account.slots.muc.0 = room,
+        Some(room) if room.is_destroyed => service::note_gone(ctx, &room),
+        Some(room) if room.is_over() => {
+            record::erase(ctx);
+            service::note_gone(ctx, &room);
+        }
+        Some(mut room) => {
+            service::note(ctx, &mut room);
+            ctx.account.slots.muc.0 = Some(room);
+        }
+        None => {}
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::id::{LogId, SessionId};
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
@@ -17,6 +17,7 @@ use super::service::{self, Told};
 use super::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::AccountSlots;
+use crate::session::record::SourceRecord;
 use crate::session::sleeping::ROOM_KEY;
 use crate::store::{SLEEPING, Snapshot, Table, Write, codec};
 
@@ -114,6 +115,14 @@ pub(super) struct MessageRecord {
     pub(super) by: String,
     #[prost(bool, tag = "8")]
     is_shown: bool,
+    #[prost(uint64, tag = "9")]
+    place_millis: u64,
+    #[prost(uint32, tag = "10")]
+    place_count: u32,
+    #[prost(message, optional, tag = "11")]
+    source: Option<SourceRecord>,
+    #[prost(uint64, tag = "12")]
+    arrived: u64,
 }
 
 // === impl MessageRecord ===
@@ -128,8 +137,7 @@ impl MessageRecord {
             extra: stanza.extra.as_deref().map(text),
             payload: text(stanza.payload.xml()),
             at,
-            by: String::new(),
-            is_shown: false,
+            ..Self::default()
         }
     }
 
@@ -211,6 +219,10 @@ pub(super) fn save_past(ctx: &mut Ctx<'_>, past: &Past) {
     let record = MessageRecord {
         by: past.by.as_str().to_owned(),
         is_shown: past.is_shown,
+        place_millis: past.id.millis,
+        place_count: past.id.count,
+        source: past.source.map(SourceRecord::from),
+        arrived: past.arrived,
         ..MessageRecord::of(&past.stanza, past.at)
     };
     let key = history_key(past.number);
@@ -279,6 +291,7 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         avatar: record.avatar.map(Into::into),
         hats: Hats::default(),
         is_fresh: true,
+        doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
@@ -330,6 +343,12 @@ fn read_past(key: &str, value: &Bytes) -> Result<Past, String> {
     let number = u64::from_str_radix(key, 16).map_err(|_| format!("room history: key {key}"))?;
     Ok(Past {
         number,
+        id: LogId {
+            millis: record.place_millis,
+            count: record.place_count,
+        },
+        source: record.source.map(Into::into),
+        arrived: record.arrived,
         stanza: record.stanza().ok_or("room history: not a message")?,
         at: record.at,
         by: Jid::parse(&record.by).map_err(|_| "room history: nobody's")?,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use couplet_proto::link::id::{SessionId, Source};
+use couplet_proto::link::id::{LogId, SessionId, Source};
 use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
@@ -40,6 +40,9 @@ pub(super) struct Room {
     pub(super) hats: Hats,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
+    /// Until then, in monotonic milliseconds, somebody may enter or leave again who has entered or
+    /// left, because a former owner died before he had told everybody.
+    pub(super) doubtful_until: u64,
     /// It is no more; nothing of it is stored any longer.
     pub(super) is_destroyed: bool,
     pub(super) pace: Pace,
@@ -73,6 +76,8 @@ pub(super) struct Subject {
 pub(super) struct Past {
     /// Its number: grows with each message.
     pub(super) number: u64,
+    /// Its place in the archive, whether it is kept there or not.
+    pub(super) id: LogId,
     /// As it was sent, without `to`.
     pub(super) stanza: Arc<Stanza>,
     /// When, in milliseconds since 1970.
@@ -82,6 +87,10 @@ pub(super) struct Past {
     /// Whether those who enter are shown it. What is not is kept for a minute only, for those it
     /// may not have reached.
     pub(super) is_shown: bool,
+    /// What it came from: a client's stanza that comes again is not said again.
+    pub(super) source: Option<Source>,
+    /// When it was stored, everybody had the messages up to this number.
+    pub(super) arrived: u64,
 }
 
 // === impl Room ===

@@ -181,6 +181,7 @@ fn room(jid: &Jid) -> Room {
         avatar: None,
         hats: Hats::default(),
         is_fresh: false,
+        doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,

@@ -88,12 +88,7 @@ pub(super) fn reserve(ctx: &mut Ctx<'_>) -> LogId {
 /// The room has just been read: places go on behind those given by another owner, whose clock may
 /// have been ahead.
 pub(super) fn resume(ctx: &mut Ctx<'_>, room: &Room) {
-    let ids = room.history.iter().rev().filter_map(|past| {
-        let mut ids = past.stanza.payload.children();
-        let own = ids.find(|child| child.is("stanza-id", ns::STANZA_ID))?;
-        read_id(own.element().get("id")?)
-    });
-    if let Some(last) = ids.max() {
+    if let Some(last) = room.history.iter().map(|past| past.id).max() {
         ctx.account.has_log_id(last);
     }
 }
@@ -155,6 +150,13 @@ pub(super) fn entry(id: LogId) -> Ask {
 /// A place as an id.
 pub(super) fn id_text(id: LogId) -> String {
     format!("{:x}-{:08x}", id.millis, id.count)
+}
+
+/// XEP-0359: what tells a message's place.
+pub(super) fn stanza_id(room: &Room, id: LogId) -> Element {
+    Element::new("stanza-id", ns::STANZA_ID)
+        .attr("by", room.jid.as_str())
+        .attr("id", id_text(id))
 }
 
 /// The place of an id; `None` when it is none that was ever given.

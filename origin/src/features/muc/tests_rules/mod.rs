@@ -129,6 +129,7 @@ fn room(settings: Settings) -> Room {
         avatar: None,
         hats: Hats::default(),
         is_fresh: false,
+        doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
