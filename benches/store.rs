@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_origin::store::embedded::{Embedded, Options};
-use couplet_origin::store::{Batch, Log, LogId, Store, Table, Write};
+use couplet_origin::store::{Batch, Log, LogId, Span, Store, Table, Write};
 use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
@@ -136,7 +136,7 @@ fn reads(criterion: &mut Criterion) {
         bencher.iter(|| {
             number += 1;
             let owner = owner(number);
-            let page = store.read_log(Slot::of(seed, &owner), owner, LOG, None, 20);
+            let page = store.read_log(Slot::of(seed, &owner), owner, LOG, Span::ALL, 20);
             bench.runtime.block_on(page).expect("read")
         });
     });

@@ -145,6 +145,7 @@ impl Parts {
             is_storing: Arc::new(AtomicBool::new(true)),
             under_way: Arc::new(AtomicUsize::new(0)),
             taking: Arc::new(AtomicUsize::new(usize::from(shards))),
+            was_quiet: Arc::new(AtomicBool::new(false)),
             iterations: config.scram_iterations,
             commit_timeout: Duration::from_secs(config.limits.commit_timeout_secs),
             lease: None,

@@ -20,6 +20,8 @@ mod value;
 mod tests;
 #[cfg(test)]
 mod tests_roles;
+#[cfg(test)]
+mod tests_rooms;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

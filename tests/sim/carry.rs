@@ -319,6 +319,7 @@ fn brief((owner, write): &(couplet_proto::Jid, Write)) -> String {
         }
         Write::Delete { table, key } => format!("{owner} delete {} {key}", table.name),
         Write::Append { log, value, .. } => format!("{owner} append {}{}", log.name, body(value)),
+        Write::Replace { log, value, .. } => format!("{owner} replace {}{}", log.name, body(value)),
         Write::Truncate { log, through } => format!("{owner} truncate {} {through:?}", log.name),
         Write::Erase => format!("{owner} erase"),
     }

@@ -165,14 +165,22 @@ impl Store {
                 let place = (table.id, table.is_resident, key);
                 Answer::Value(owned.and_then(|owned| owned.rows.get(&place)).cloned())
             }
-            Ask::Log(log, after, max) => {
+            Ask::Log(log, span, max) => {
                 let entries = owned.and_then(|owned| owned.logs.get(&log.id));
-                let later = entries
-                    .into_iter()
-                    .flatten()
-                    .filter(|(id, _)| Some(**id) > after);
-                let page = later.take(max).map(|(id, value)| (*id, value.clone()));
-                Answer::Log(page.collect())
+                let entries = entries.into_iter().flatten();
+                let found = entries.filter(|(id, _)| span.contains(**id));
+                let mut found: Vec<_> = found.map(|(id, value)| (*id, value.clone())).collect();
+                if span.is_backwards {
+                    found.reverse();
+                }
+                found.truncate(max);
+                Answer::Log(found)
+            }
+            Ask::Entries(log, ids) => {
+                let entries = owned.and_then(|owned| owned.logs.get(&log.id));
+                let entries = entries.into_iter().flatten();
+                let found = entries.filter(|(id, _)| ids.contains(id));
+                Answer::Log(found.map(|(id, value)| (*id, value.clone())).collect())
             }
             Ask::Derive(_) => Answer::Derived(None),
         }
@@ -236,6 +244,11 @@ impl Owned {
                     .or_default()
                     .entry(id)
                     .or_insert(value);
+            }
+            Write::Replace { log, id, value } => {
+                if let Some(entry) = self.logs.entry(log.id).or_default().get_mut(&id) {
+                    *entry = value;
+                }
             }
             Write::Truncate { log, through } => {
                 let entries = self.logs.entry(log.id).or_default();

@@ -78,6 +78,13 @@ impl Deadlines {
         self.login = now + secs * 1000;
     }
 
+    /// A client that could not be heard has as much time again to answer what it was asked.
+    fn restart_asked(&mut self, now: u64) {
+        for since in [&mut self.pinged, &mut self.asked] {
+            *since = if *since == 0 { 0 } else { now };
+        }
+    }
+
     /// Bound: from now on it is kept as long as it gives signs of life.
     pub(super) fn bound(&mut self) {
         self.login = 0;
@@ -234,6 +241,9 @@ impl Connection {
         } else if due(self.deadlines.login, 0) {
             self.deadlines.login = 0;
             self.step(Event::Deadline);
+        } else if is_silent && self.is_held_up() {
+            // Its answer may stand in what is not read of it, which is not the client's fault.
+            self.deadlines.restart_asked(now);
         } else if is_silent {
             self.edge.metrics.ping_timeouts.increment(1);
             info!(peer = %self.peer, "client gives no sign of life");

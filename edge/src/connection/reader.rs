@@ -111,6 +111,12 @@ impl Connection {
         self.inbox.has_credit()
     }
 
+    /// Whether the client is not read because of what it has sent: that has not taken effect yet,
+    /// or cannot be sent on.
+    pub(super) fn is_held_up(&self) -> bool {
+        self.is_out_of_credit || !self.ups.is_empty()
+    }
+
     /// Has the queue wake the task for what takes effect while the client is owed word of it.
     pub(super) fn watch_owed(&mut self) {
         let is_owing = self.stream.owes_ack();

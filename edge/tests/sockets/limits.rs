@@ -83,6 +83,31 @@ async fn a_silent_client_is_asked_for_a_sign_of_life() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_not_read_does_not_count_as_silent() {
+    let world = World::plain(|config| {
+        config.limits.ping_after_secs = 1;
+        config.limits.ping_timeout_secs = 1;
+        config.limits.credit_stanzas = 1;
+    })
+    .await;
+    world.origin.set(|state| state.takes_stanzas = false);
+    let mut held = Client::bound(world.at.plain[0], "held").await;
+    let bound = world.origin.session_of("held@localhost");
+    held.send("<message to='a@localhost'/>").await;
+    held.expect("urn:xmpp:ping").await;
+    // Its sign of life stands behind what has not taken effect. Another one that gives none goes.
+    held.send(" ").await;
+    Client::bound(world.at.plain[0], "dead")
+        .await
+        .expect_end()
+        .await;
+    assert!(world.origin.state().detaches(bound.session).is_empty());
+    // It is read again, and asked again some time later.
+    world.origin.take(&bound, 1);
+    held.expect("urn:xmpp:ping").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_connection_too_many_is_closed_at_once() {
     let world = World::plain(|config| config.limits.connections = 2).await;
     let mut first = Client::bound(world.at.plain[0], "first").await;

@@ -5,7 +5,7 @@ use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::xmpp::ns;
 
 use super::caps::{self, Identity, Info};
-use super::roster;
+use super::{muc, roster};
 use crate::hooks::{Ctx, Feature, Iq, Reply, Spec, Target, get};
 
 /// Nothing is remembered.
@@ -43,12 +43,18 @@ fn host_info(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
     }
 }
 
-/// §4.1: the server has no services of its own yet.
-fn host_items(_: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
-    match iq.element().get("node") {
-        Some(_) => Err(Condition::ItemNotFound.into()),
-        None => Ok(Reply::Payload(Element::new("query", ns::DISCO_ITEMS))),
+/// §4.1, XEP-0045 §6.1: the services.
+fn host_items(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
+    if iq.element().get("node").is_some() {
+        return Err(Condition::ItemNotFound.into());
     }
+    let items = ctx.shared.services.iter().map(|service| {
+        Element::new("item", ns::DISCO_ITEMS)
+            .attr("jid", service.as_str())
+            .attr("name", muc::NAME)
+    });
+    let query = Element::new("query", ns::DISCO_ITEMS);
+    Ok(Reply::Payload(query.children_from(items)))
 }
 
 /// §3.1: an account says that it is one, to whom it may.
@@ -98,7 +104,7 @@ fn is_caps_node(node: &str, info: &Info) -> bool {
 }
 
 /// §3.1; the node asked for is mirrored (§3.2).
-fn answer(info: &Info, node: Option<&str>) -> Element {
+pub(super) fn answer(info: &Info, node: Option<&str>) -> Element {
     let Identity {
         category,
         type_,
@@ -149,6 +155,22 @@ mod tests {
             let unknown = rig.ask(&mut romeo, &query(ns, "x", " node='nothing'"));
             assert!(unknown.contains("<item-not-found"), "{unknown}");
         }
+    }
+
+    /// XEP-0045 §6.1.
+    #[test]
+    fn the_server_names_the_services_of_rooms() {
+        let mut rig = Rig::new(1, &["romeo@x"]);
+        let mut romeo = rig.online("romeo@x/r");
+        let items = rig.ask(&mut romeo, &query(ns::DISCO_ITEMS, "x", ""));
+        assert!(
+            items.contains("<item jid='rooms.x' name='Chatrooms'/>"),
+            "{items}"
+        );
+        let mut rig = Rig::with(1, &["romeo@x"], |config| config.muc.services.clear());
+        let mut romeo = rig.online("romeo@x/r");
+        let items = rig.ask(&mut romeo, &query(ns::DISCO_ITEMS, "x", ""));
+        assert!(!items.contains("<item "), "{items}");
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::metrics;
 use crate::session::outbox::Entry;
 use crate::session::record::SourceRecord;
 use crate::session::{AccountSlots, Available, Session};
-use crate::store::{Log, LogId, Snapshot, codec};
+use crate::store::{Log, LogId, Snapshot, Span, codec};
 
 /// What waits for the account.
 #[derive(Debug, Default)]
@@ -313,7 +313,7 @@ fn ask(ctx: &mut Ctx<'_>, session: SessionId, after: Option<LogId>) {
     ctx.account.slots.offline.fresh = 0;
     let caller = ctx.session_id();
     ctx.set_session(Some(session));
-    ctx.ask(Ask::Log(OFFLINE, after, PAGE), None, page);
+    ctx.ask(Ask::Log(OFFLINE, Span::after(after), PAGE), None, page);
     ctx.set_session(caller);
 }
 

@@ -1,5 +1,6 @@
 //! XEP-0054: vcard-temp.
 
+use bytes::Bytes;
 use couplet_proto::Element;
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::xmpp::ns;
@@ -59,24 +60,51 @@ fn found(ctx: &mut Ctx<'_>, answer: Answer, asked: &Asked) -> Result<Reply, Stan
             false => Condition::ServiceUnavailable.into(),
         });
     };
-    let record = codec::decode::<Record>(RECORD, &value).ok();
-    let vcard = record.and_then(|record| Element::parse(&record.xml, ns::CLIENT));
-    let vcard = vcard.ok_or(Condition::InternalServerError)?;
-    Ok(Reply::Payload(vcard))
+    Ok(Reply::Payload(decoded(&value)?))
 }
 
 /// §3.2: only the owner writes it, always as a whole.
 fn write(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
-    let xml = iq.payload.xml();
+    save(ctx, iq.payload.xml())?;
+    Ok(Reply::Empty)
+}
+
+/// What to ask for the vCard of whatever stands at this address: a room has one too.
+pub(super) fn stored() -> Ask {
+    Ask::Value(VCARD, "".into())
+}
+
+/// What comes back; `None` when there is no vCard.
+///
+/// # Errors
+/// When it is damaged.
+pub(super) fn answered(answer: Answer) -> Result<Option<Element>, Condition> {
+    match answer {
+        Answer::Value(Some(value)) => decoded(&value).map(Some),
+        _ => Ok(None),
+    }
+}
+
+/// Stores the vCard of whatever stands at this address.
+///
+/// # Errors
+/// When it is too large.
+pub(super) fn save(ctx: &mut Ctx<'_>, xml: &str) -> Result<(), Condition> {
     let most = ctx.shared.config.limits.vcard_bytes;
     if xml.len() > usize::try_from(most).unwrap_or(usize::MAX) {
-        return Err(Condition::PolicyViolation.into());
+        return Err(Condition::PolicyViolation);
     }
     let record = Record {
         xml: xml.to_owned(),
     };
     ctx.put(VCARD, "", codec::encode(RECORD, &record));
-    Ok(Reply::Empty)
+    Ok(())
+}
+
+fn decoded(value: &Bytes) -> Result<Element, Condition> {
+    let record = codec::decode::<Record>(RECORD, value).ok();
+    let vcard = record.and_then(|record| Element::parse(&record.xml, ns::CLIENT));
+    vcard.ok_or(Condition::InternalServerError)
 }
 
 #[cfg(test)]

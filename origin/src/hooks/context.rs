@@ -120,6 +120,8 @@ pub struct Ctx<'a> {
     session: Option<SessionId>,
     /// What the stanza it handles comes from, if it was routed here.
     pub(crate) source: Option<Source>,
+    /// The lowest number among what this room has sent that not everybody is known to have.
+    pub(crate) under_way: Option<u64>,
     effects: &'a mut Vec<Effect>,
     rng: &'a mut StdRng,
 }
@@ -161,6 +163,7 @@ impl<'a> Ctx<'a> {
             account,
             session,
             source: None,
+            under_way: None,
             effects,
             rng,
         }
@@ -209,10 +212,15 @@ impl<'a> Ctx<'a> {
 
     /// Adds an entry to a log of this account and says where it stands.
     pub fn append(&mut self, log: Log, value: Bytes) -> LogId {
-        let base = self.rng.next_u32() >> 1;
-        let id = self.account.next_log_id(self.now, base);
+        let id = self.reserve_log_id();
         self.write(Write::Append { log, id, value });
         id
+    }
+
+    /// A place for an entry in a log of this account, behind all that were given before.
+    pub fn reserve_log_id(&mut self) -> LogId {
+        let base = self.rng.next_u32() >> 1;
+        self.account.next_log_id(self.now, base)
     }
 
     /// Removes the entries of a log up to and including `through`.

@@ -27,7 +27,7 @@ use crate::auth::Credentials;
 use crate::config::Config;
 use crate::session::AccountSlots;
 pub use crate::session::{OnKeep, OnRestore};
-use crate::store::{Log, LogId, Snapshot, Table};
+use crate::store::{Log, LogId, Snapshot, Span, Table};
 
 /// What one extension does. A field left empty costs nothing at run time.
 pub struct Feature {
@@ -226,8 +226,12 @@ pub struct PresenceChange {
 pub enum Ask {
     /// One value of a table of this account.
     Value(Table, Box<str>),
-    /// Entries of a log of this account after a place, oldest first, at most so many.
-    Log(Log, Option<LogId>, usize),
+    /// Entries of a log of this account, at most so many: of those in the span the ones that come
+    /// first in its order.
+    Log(Log, Span, usize),
+    /// The entries of a log of this account at these places, in their order, as far as they are
+    /// there.
+    Entries(Log, Box<[LogId]>),
     /// The keys of a password: takes milliseconds of CPU, so it runs elsewhere.
     Derive(Password),
 }
@@ -237,7 +241,7 @@ pub enum Ask {
 pub enum Answer {
     /// To [`Ask::Value`].
     Value(Option<Bytes>),
-    /// To [`Ask::Log`].
+    /// To [`Ask::Log`] and [`Ask::Entries`].
     Log(Vec<(LogId, Bytes)>),
     /// To [`Ask::Derive`]; `None` when the password cannot be prepared.
     Derived(Option<Box<Credentials>>),

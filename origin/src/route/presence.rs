@@ -265,12 +265,16 @@ fn directed(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
         return;
     };
     let is_new = is_available && !session.directed.contains(&to);
-    let is_room = is_new && shared.is_service(to.domain());
-    if is_room && rooms_but(shared, session, &to) >= shared.config.muc.rooms_per_session as usize {
-        return refuse(ctx, &stanza, Condition::ResourceConstraint);
-    }
     if is_new && session.directed.len() >= DIRECTED_MAX {
         return refuse(ctx, &stanza, Condition::PolicyViolation);
+    }
+    let is_room = shared.is_service(to.domain()) && to.local().is_some();
+    if is_available && is_room && is_in_enough_rooms(session, shared, &to) {
+        return refuse(ctx, &stanza, Condition::ResourceConstraint);
+    }
+    if is_room {
+        // A session has one nick in a room: one that has changed it is not there under both.
+        session.directed.retain(|other| !other.is_same_bare(&to));
     }
     match is_available {
         true => session.directed.insert(to),
@@ -280,13 +284,14 @@ fn directed(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>) {
     ctx.effect(Effect::Route(stanza, 0));
 }
 
-/// How many rooms besides this one a session has sent presence to.
-fn rooms_but(shared: &Shared, session: &Session, room: &Jid) -> usize {
-    let all = session.directed.iter();
-    let rooms = all.filter(|to| !to.is_same_bare(room) && shared.is_service(to.domain()));
-    // A room has several addresses if the session has had several nicks in it.
-    let rooms: BTreeSet<&str> = rooms.map(Jid::bare).collect();
-    rooms.len()
+/// Whether a session that wants to enter a room is in as many others as it may be.
+fn is_in_enough_rooms(session: &Session, shared: &Shared, to: &Jid) -> bool {
+    let rooms_max = shared.config.muc.rooms_per_session as usize;
+    let rooms = session.directed.iter().filter(|other| {
+        let is_room = shared.is_service(other.domain()) && other.local().is_some();
+        is_room && !other.is_same_bare(to)
+    });
+    rooms.count() >= rooms_max
 }
 
 /// To everyone who may see the account, and to its own available sessions.
@@ -403,5 +408,37 @@ fn priority_in(payload: &Payload) -> Option<i8> {
     match payload.find("priority", ns::CLIENT) {
         None => Some(0),
         Some(child) => child.content().trim().parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::shard::rig::Rig;
+
+    /// A session enters a room by directed presence: XEP-0045 §7.2.
+    #[test]
+    fn a_session_is_in_so_many_rooms_and_no_more() {
+        let mut rig = Rig::with(1, &["romeo@x", "juliet@x"], |config| {
+            config.muc.rooms_per_session = 2;
+        });
+        let mut romeo = rig.online("romeo@x/r");
+        let mut send = |rig: &mut Rig, to: &str, more: &str| {
+            rig.send(&mut romeo, &format!("<presence to='{to}'{more}/>"));
+            let refused = rig.received(&romeo);
+            refused.iter().any(|it| it.contains("<resource-constraint"))
+        };
+        assert!(!send(&mut rig, "a@rooms.x/nick", ""));
+        assert!(!send(&mut rig, "b@rooms.x/nick", ""));
+        assert!(send(&mut rig, "c@rooms.x/nick", ""));
+        // Neither another nick nor another user is another room.
+        assert!(!send(&mut rig, "b@rooms.x/other", ""));
+        assert!(!send(&mut rig, "juliet@x", ""));
+        assert!(!send(&mut rig, "a@rooms.x/nick", " type='unavailable'"));
+        assert!(!send(&mut rig, "c@rooms.x/nick", ""));
+        let account = rig.account("romeo@x").expect("in memory");
+        let directed = account.sessions[0].directed.iter();
+        let mut directed: Vec<String> = directed.map(ToString::to_string).collect();
+        directed.sort_unstable();
+        assert_eq!(directed, ["b@rooms.x/other", "c@rooms.x/nick", "juliet@x"]);
     }
 }

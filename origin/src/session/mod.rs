@@ -199,9 +199,10 @@ impl Account {
         self.credentials.is_some()
     }
 
-    /// Whether it is an account or a room: what is nothing need not stay in memory.
+    /// Whether it is an account, a room or a list of rooms: what is nothing need not stay in
+    /// memory.
     pub fn is_somebody(&self) -> bool {
-        self.exists() || self.slots.muc.is_room()
+        self.exists() || self.slots.muc.is_anything()
     }
 
     /// The session of this id.
@@ -254,6 +255,11 @@ impl Account {
             },
         };
         self.last_log_id
+    }
+
+    /// A place in a log that an owner before has given.
+    pub(crate) fn has_log_id(&mut self, id: LogId) {
+        self.last_log_id = self.last_log_id.max(id);
     }
 }
 

@@ -57,6 +57,8 @@ pub(crate) struct Surroundings {
     pub(crate) under_way: Arc<AtomicUsize>,
     /// Shards whose outer queue may still bring something.
     pub(crate) taking: Arc<AtomicUsize>,
+    /// Whether all was quiet after that: shards have ended on it.
+    pub(crate) was_quiet: Arc<AtomicBool>,
     pub(crate) iterations: u32,
     pub(crate) commit_timeout: Duration,
     /// Whether what is owned may be acted on; `None` where nobody else can take it.
@@ -99,9 +101,12 @@ enum Blocked {
 
 impl Surroundings {
     /// Whether no shard takes anything new and nothing is under way: what one of them did last
-    /// has reached the others.
-    fn is_quiet(&self) -> bool {
-        self.taking.load(Ordering::SeqCst) == 0 && self.under_way.load(Ordering::SeqCst) == 0
+    /// has reached the others. Once it was so it stays so: other origins go on sending, and what
+    /// comes of that for a shard that has ended would be waited for in vain.
+    pub(super) fn is_quiet(&self) -> bool {
+        let is_quiet =
+            self.taking.load(Ordering::SeqCst) == 0 && self.under_way.load(Ordering::SeqCst) == 0;
+        self.was_quiet.fetch_or(is_quiet, Ordering::SeqCst) || is_quiet
     }
 
     /// Brings an event to a shard's inner queue, from outside of the shards; waits for room.

@@ -1,10 +1,12 @@
 //! Conclude: effect → output, in the order a handler pushed them, and to whom what it did is owed.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use couplet_proto::Stanza;
 use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::slot::Slot;
+use foldhash::fast::FixedState;
 
 use super::commit::Held;
 use super::debts::{Creditor, DebtId};
@@ -24,6 +26,8 @@ struct Sources {
     part: u32,
     /// While a session ends: every owner that ends it says the same.
     ending: Option<Source>,
+    /// Set apart what comes of the same stanza at the address of a service.
+    room: Option<u64>,
 }
 
 // === impl Sources ===
@@ -39,7 +43,16 @@ impl Sources {
     }
 
     fn next(&mut self, cause: &Cause) -> Option<Source> {
+        let of_room = || {
+            let source = cause.routed_source().filter(|it| it.is_of_client())?;
+            Some(Source {
+                session: SessionId(source.session.0 ^ self.room?),
+                number: source.number,
+                part: self.part,
+            })
+        };
         let source = self.ending.or_else(|| cause.source(self.part));
+        let source = source.or_else(of_room);
         match &mut self.ending {
             Some(ending) => ending.part += 1,
             None => self.part += 1,
@@ -56,7 +69,10 @@ impl Shard {
         let mut effects = std::mem::take(&mut self.effects);
         let debt = self.debt_of(resident.slot, cause);
         let mut has_written = false;
-        let mut sources = Sources::default();
+        let mut sources = Sources {
+            room: self.room_of(resident),
+            ..Sources::default()
+        };
         for effect in effects.drain(..) {
             let output = match effect {
                 Effect::Write(write) => {
@@ -85,6 +101,7 @@ impl Shard {
         self.effects = effects;
         if let Cause::Routed(stanza, Some(source), _) = cause
             && !is_for_whoever_is_there(stanza)
+            && !source.is_of_room()
         {
             self.mark(place, resident, *source, has_written);
         }
@@ -194,6 +211,14 @@ impl Shard {
         }
     }
 
+    /// What a room makes of a stanza comes of that again when it is sent again: told apart from what
+    /// others make of it.
+    fn room_of(&self, resident: &Resident) -> Option<u64> {
+        let jid = &resident.account.jid;
+        let is_room = self.shared.is_service(jid.domain());
+        is_room.then(|| FixedState::with_seed(0).hash_one(jid.as_str()))
+    }
+
     /// What has been here does not count again, should it be sent again.
     fn mark(&mut self, place: Place, resident: &mut Resident, source: Source, has_written: bool) {
         if !self.shared.is_clustered {
@@ -201,6 +226,10 @@ impl Shard {
         }
         let now = self.now.unix;
         resident.account.marks.note(source, now, has_written);
+        if self.shared.is_service(resident.account.jid.domain()) {
+            // A room keeps what a message came from with the message.
+            return;
+        }
         let epoch = self.epoch_of(resident.slot);
         if let Some(epoch) = epoch.filter(|_| has_written) {
             let write = Write::Put {

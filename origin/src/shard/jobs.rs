@@ -4,6 +4,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use bytes::Bytes;
+use couplet_proto::Jid;
 use couplet_proto::slot::Slot;
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
@@ -15,7 +17,7 @@ use super::output::Output;
 use crate::admin::fresh_salts;
 use crate::auth::Credentials;
 use crate::hooks::{Answer, Ask};
-use crate::store::{self, Batch};
+use crate::store::{self, Batch, Log, LogId, Span, Store};
 
 /// First pause before a failed commit is tried again; it doubles up to a second.
 const RETRY: Duration = Duration::from_millis(50);
@@ -62,9 +64,13 @@ impl Actor {
                             let value = store.get(slot, jid.clone(), table, key).await;
                             value.map(Answer::Value)
                         }
-                        Ask::Log(log, after, max) => {
-                            let page = store.read_log(slot, jid.clone(), log, after, max).await;
+                        Ask::Log(log, span, max) => {
+                            let page = store.read_log(slot, jid.clone(), log, span, max).await;
                             page.map(Answer::Log)
+                        }
+                        Ask::Entries(log, ids) => {
+                            let entries = entries(&**store, slot, &jid, log, ids).await;
+                            entries.map(Answer::Log)
                         }
                         Ask::Derive(password) => {
                             let derived = derive(&surroundings, password.0).await;
@@ -104,6 +110,24 @@ impl Actor {
         let own = usize::from(self.shard.id());
         self.surroundings.mailboxes.of(own).inner.clone()
     }
+}
+
+/// Single entries of a log, in their order.
+async fn entries(
+    store: &dyn Store,
+    slot: Slot,
+    owner: &Jid,
+    log: Log,
+    mut ids: Box<[LogId]>,
+) -> Result<Vec<(LogId, Bytes)>, store::Error> {
+    ids.sort_unstable();
+    let mut entries = Vec::new();
+    for id in ids {
+        let found = store.read_log(slot, owner.clone(), log, Span::only(id), 1);
+        entries.extend(found.await?);
+    }
+    entries.dedup_by_key(|(id, _)| *id);
+    Ok(entries)
 }
 
 /// Commits the batches of a group, each until it is stored or the time is up.

@@ -18,7 +18,7 @@ use crate::session::Account;
 use crate::store::{Log, LogId};
 
 /// Where an account stands; reused after the account has left memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Place(u32);
 
 /// An account in memory, and what waits for it.

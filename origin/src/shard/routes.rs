@@ -3,7 +3,7 @@
 //! The receiver's owner may die, or be another by the time a stanza gets there. So a shard keeps
 //! each until it is settled, and sends it again, in order, whenever the way to its slot changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use couplet_proto::link::epoch::Epoch;
@@ -16,6 +16,7 @@ use hashbrown::HashMap;
 
 use super::debts::DebtId;
 use super::event::{Fanned, FannedStanzas};
+use super::residents::Place;
 
 /// A stanza that is on its way.
 #[derive(Debug, Clone)]
@@ -34,8 +35,9 @@ pub(super) struct Pending {
 /// names stand side by side.
 #[derive(Debug)]
 pub(super) struct PendingFan {
-    /// The slot of the room that sent them.
+    /// The slot of the room that sent them, and where it stands.
     from: Slot,
+    place: Place,
     stanzas: Arc<FannedStanzas>,
     to: Arc<[Jid]>,
     slots: Vec<Slot>,
@@ -61,13 +63,15 @@ pub(super) struct Routes {
     fans: BTreeMap<u64, PendingFan>,
     /// Receivers of fans that do not have them.
     fanned: usize,
+    /// The numbers of what rooms have sent that not everybody has, by where the room stands.
+    numbers: HashMap<Place, BTreeSet<u64>, RandomState>,
 }
 
 // === impl PendingFan ===
 
 impl PendingFan {
     pub(super) fn new(
-        from: Slot,
+        (from, place): (Slot, Place),
         stanzas: FannedStanzas,
         to: Arc<[Jid]>,
         slots: Vec<Slot>,
@@ -75,6 +79,7 @@ impl PendingFan {
     ) -> Self {
         Self {
             from,
+            place,
             stanzas: Arc::new(stanzas),
             is_settled: vec![false; slots.len()],
             left: slots.len(),
@@ -82,6 +87,12 @@ impl PendingFan {
             slots,
             debt,
         }
+    }
+
+    /// The number of what a room has sent.
+    fn number(&self) -> Option<u64> {
+        let source = self.stanzas.source;
+        (source.part == Source::OF_ROOM).then_some(source.number)
     }
 
     /// Those of its receivers that do not have it and are wanted; `first` is the name of the first
@@ -135,6 +146,10 @@ impl Routes {
         }
         let fanned = pending.fanned(first, shard, |_| true);
         self.fanned += pending.left;
+        if let Some(number) = pending.number() {
+            let numbers = self.numbers.entry(pending.place).or_default();
+            numbers.insert(number);
+        }
         self.fans.insert(first, pending);
         fanned
     }
@@ -152,9 +167,27 @@ impl Routes {
         }
         self.fanned -= 1;
         fan.left -= 1;
-        match fan.left {
-            0 => self.fans.remove(&first)?.debt,
-            _ => None,
+        if fan.left > 0 {
+            return None;
+        }
+        let fan = self.fans.remove(&first)?;
+        self.arrived(&fan);
+        fan.debt
+    }
+
+    /// The lowest number of what a room has sent that not everybody has.
+    pub(super) fn oldest_number(&self, place: Place) -> Option<u64> {
+        self.numbers.get(&place)?.first().copied()
+    }
+
+    fn arrived(&mut self, fan: &PendingFan) {
+        if let Some(number) = fan.number()
+            && let Some(numbers) = self.numbers.get_mut(&fan.place)
+        {
+            numbers.remove(&number);
+            if numbers.is_empty() {
+                self.numbers.remove(&fan.place);
+            }
         }
     }
 
@@ -183,7 +216,12 @@ impl Routes {
     /// A slot is another's: what its accounts sent is sent by him.
     pub(super) fn forget(&mut self, from: Slot) {
         self.pending.retain(|_, pending| pending.from != from);
-        self.fans.retain(|_, fan| fan.from != from);
+        let gone: Vec<PendingFan> = self
+            .fans
+            .extract_if(.., |_, fan| fan.from == from)
+            .map(|(_, fan)| fan)
+            .collect();
+        gone.iter().for_each(|fan| self.arrived(fan));
         self.fanned = self.fans.values().map(|fan| fan.left).sum();
     }
 

@@ -354,6 +354,7 @@ impl Shard {
             &mut self.effects,
             &mut self.rng,
         );
+        ctx.under_way = self.routes.oldest_number(place);
         let login = &mut self.login;
         let ran = catch_unwind(AssertUnwindSafe(|| work::perform(&mut ctx, login, work)));
         if ran.is_ok() {
@@ -409,7 +410,9 @@ impl Shard {
             }
             Work::Routed(routed) => {
                 let is_known = !is_for_whoever_is_there(&routed.stanza);
-                let source = routed.source.filter(|_| is_known);
+                let source = routed
+                    .source
+                    .filter(|source| is_known && !source.is_of_room());
                 let waits = |source| self.debts.join(source, routed.receipt);
                 if source.is_some_and(waits) {
                     metrics::duplicate();

@@ -1,6 +1,7 @@
 //! A stop finishes what was taken.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::future::join_all;
 
@@ -36,4 +37,19 @@ async fn what_was_taken_before_a_stop_is_answered() {
         let is_told = matches!(answer, Err(Error::Missing(_) | Error::Stopping));
         assert!(is_told, "{answer:?}");
     }
+}
+
+/// Another origin may send while some shards have ended and others have not.
+#[tokio::test]
+async fn no_shard_waits_for_one_that_has_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Embedded::open(folder.path(), Options::default()).expect("opens");
+    let origin = Origin::start(Config::default(), Arc::new(store)).await;
+    let origin = origin.expect("starts");
+    let surroundings = origin.surroundings.clone();
+    assert!(!surroundings.is_quiet());
+    origin.stop().await;
+    // What is meant for one that has ended is never taken.
+    surroundings.under_way.fetch_add(1, Ordering::SeqCst);
+    assert!(surroundings.is_quiet());
 }

@@ -318,7 +318,7 @@ impl Cause {
     /// What a stanza from another account comes from, if a client sent it.
     pub(super) fn routed_source(&self) -> Option<Source> {
         match self {
-            Self::Routed(_, source, _) => *source,
+            Self::Routed(_, source, _) => source.filter(|source| !source.is_of_room()),
             _ => None,
         }
     }

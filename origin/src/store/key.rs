@@ -21,7 +21,7 @@ use std::ops::Range;
 use couplet_proto::Jid;
 use couplet_proto::slot::Slot;
 
-use super::{Log, LogId, Table};
+use super::{Log, LogId, Span, Table};
 
 const META: u8 = 0x01;
 const OWNER: u8 = 0x02;
@@ -172,11 +172,14 @@ pub(super) fn entry(slot: Slot, jid: &Jid, log: Log, id: LogId) -> Key {
     key
 }
 
-/// The entries of a log after `after`.
-pub(super) fn entries_after(slot: Slot, jid: &Jid, log: Log, after: Option<LogId>) -> Range<Key> {
+/// The entries of a log in `span`.
+pub(super) fn entries_in(slot: Slot, jid: &Jid, log: Log, span: Span) -> Range<Key> {
     let mut range = prefixed(log_of(slot, jid, log));
-    if let Some(id) = after {
+    if let Some(id) = span.after {
         range.start = next(entry(slot, jid, log, id));
+    }
+    if let Some(id) = span.before {
+        range.end = entry(slot, jid, log, id);
     }
     range
 }
@@ -355,8 +358,10 @@ mod tests {
         };
         let entry = entry(slot(), &jid("a@b"), highest, last);
         assert!(entries(slot(), &jid("a@b")).contains(&entry));
-        assert!(entries_after(slot(), &jid("a@b"), highest, None).contains(&entry));
-        assert!(!entries_after(slot(), &jid("a@b"), highest, Some(last)).contains(&entry));
+        assert!(entries_in(slot(), &jid("a@b"), highest, Span::ALL).contains(&entry));
+        assert!(
+            !entries_in(slot(), &jid("a@b"), highest, Span::after(Some(last))).contains(&entry)
+        );
         assert!(entries_through(slot(), &jid("a@b"), highest, last).contains(&entry));
     }
 }

@@ -70,6 +70,17 @@ pub const SLEEPING: Table = Table {
     is_resident: true,
 };
 
+/// Which entries of a log are read, and in which order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Span {
+    /// Those after this place; from the first, if `None`.
+    pub after: Option<LogId>,
+    /// Those before this place; up to the last, if `None`.
+    pub before: Option<LogId>,
+    /// Whether the newest come first.
+    pub is_backwards: bool,
+}
+
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
@@ -91,6 +102,15 @@ pub enum Write {
     },
     /// Adds an entry to a log. An entry that is there already stays as it is.
     Append {
+        /// Which log.
+        log: Log,
+        /// Where.
+        id: LogId,
+        /// Encoded by [`codec`].
+        value: Bytes,
+    },
+    /// Puts another value in the place of an entry; nothing if there is no such entry.
+    Replace {
         /// Which log.
         log: Log,
         /// Where.
@@ -169,13 +189,13 @@ pub trait Store: Send + Sync + 'static {
     fn get(&self, slot: Slot, owner: Jid, table: Table, key: Box<str>)
     -> Answer<'_, Option<Bytes>>;
 
-    /// Entries of a log after `after` (from the first, if `None`), oldest first, at most `max`.
+    /// Entries of a log, at most `max`: of those in `span` the ones that come first in its order.
     fn read_log(
         &self,
         slot: Slot,
         owner: Jid,
         log: Log,
-        after: Option<LogId>,
+        span: Span,
         max: usize,
     ) -> Answer<'_, Vec<(LogId, Bytes)>>;
 
@@ -208,6 +228,50 @@ pub trait Store: Send + Sync + 'static {
     /// Writes a consistent copy into the folder `to`, which must not exist or be empty, while
     /// everything goes on. The copy can be used as a data folder.
     fn backup<'a>(&'a self, to: &'a Path) -> Answer<'a, ()>;
+}
+
+// === impl Span ===
+
+impl Span {
+    /// All entries, oldest first.
+    pub const ALL: Self = Self {
+        after: None,
+        before: None,
+        is_backwards: false,
+    };
+
+    /// Those after a place (all, if `None`), oldest first.
+    pub const fn after(after: Option<LogId>) -> Self {
+        Self { after, ..Self::ALL }
+    }
+
+    /// The one entry at a place.
+    pub fn only(id: LogId) -> Self {
+        let LogId { millis, count } = id;
+        let after = match (count.checked_sub(1), millis.checked_sub(1)) {
+            (Some(count), _) => Some(LogId { millis, count }),
+            (None, Some(millis)) => Some(LogId {
+                millis,
+                count: u32::MAX,
+            }),
+            (None, None) => None,
+        };
+        let before = match (count.checked_add(1), millis.checked_add(1)) {
+            (Some(count), _) => Some(LogId { millis, count }),
+            (None, Some(millis)) => Some(LogId { millis, count: 0 }),
+            (None, None) => None,
+        };
+        Self {
+            after,
+            before,
+            is_backwards: false,
+        }
+    }
+
+    /// Whether an entry at this place is in it.
+    pub fn contains(&self, id: LogId) -> bool {
+        self.after.is_none_or(|after| id > after) && self.before.is_none_or(|before| id < before)
+    }
 }
 
 /// What the origins of a cluster agree on: who is there, and who owns which slot.

@@ -40,6 +40,11 @@ impl Source {
     /// The number of the end of a session, which comes after all it sent.
     pub const END: u64 = u64::MAX;
 
+    /// Whether a room sent it: then the same goes to many, and each session knows what it has had.
+    pub const fn is_of_room(self) -> bool {
+        self.part == Self::OF_ROOM
+    }
+
     /// Whether a client sent it.
     pub const fn is_of_client(self) -> bool {
         !matches!(self.part, Self::OF_SHARD | Self::OF_ROOM)

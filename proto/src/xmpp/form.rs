@@ -7,6 +7,10 @@ use super::ns;
 #[derive(Debug, Clone)]
 pub struct Form(Element);
 
+/// A field of a form under construction. Its parts come in the order of the specification.
+#[derive(Debug, Clone)]
+pub struct Field(Element);
+
 /// The fields of a submitted form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Submitted(Vec<(String, Vec<String>)>);
@@ -27,6 +31,11 @@ impl Form {
             .text_child("title", title)
             .text_child("instructions", instructions);
         Self(element).typed_field("FORM_TYPE", "hidden", [form_type])
+    }
+
+    /// A form to fill in that speaks for itself, for the registered `FORM_TYPE`.
+    pub fn of_fields(form_type: &str) -> Self {
+        Self::of_type("form").typed_field("FORM_TYPE", "hidden", [form_type])
     }
 
     /// With a field that has these values and no type.
@@ -61,6 +70,12 @@ impl Form {
         Self(self.0.child(field))
     }
 
+    /// With this field.
+    #[must_use]
+    pub fn with(self, field: Field) -> Self {
+        Self(self.0.child(field.0))
+    }
+
     /// The form as an element.
     pub fn into_element(self) -> Element {
         self.0
@@ -68,6 +83,53 @@ impl Form {
 
     fn of_type(type_: &str) -> Self {
         Self(Element::new("x", ns::DATA_FORMS).attr("type", type_))
+    }
+}
+
+// === impl Field ===
+
+impl Field {
+    /// A field for people.
+    pub fn new(var: &str, type_: &str, label: &str) -> Self {
+        let field = Element::new("field", ns::DATA_FORMS)
+            .attr("var", var)
+            .attr("type", type_);
+        Self(field.attr("label", label))
+    }
+
+    /// With a longer explanation.
+    #[must_use]
+    pub fn described(self, text: &str) -> Self {
+        Self(self.0.text_child("desc", text))
+    }
+
+    /// It must be filled in.
+    #[must_use]
+    pub fn required(self) -> Self {
+        Self(self.0.child(Element::new("required", ns::DATA_FORMS)))
+    }
+
+    /// XEP-0122 §3.3: only whole numbers in this range.
+    #[must_use]
+    pub fn within(self, least: u64, most: u64) -> Self {
+        let range = Element::new("range", ns::DATA_VALIDATION)
+            .attr("min", least.to_string())
+            .attr("max", most.to_string());
+        let validate = Element::new("validate", ns::DATA_VALIDATION).attr("datatype", "xs:integer");
+        Self(self.0.child(validate.child(range)))
+    }
+
+    /// With these values.
+    #[must_use]
+    pub fn values<'a>(self, values: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(with_values(self.0, values))
+    }
+
+    /// With something to choose.
+    #[must_use]
+    pub fn option(self, label: &str, value: &str) -> Self {
+        let option = Element::new("option", ns::DATA_FORMS).attr("label", label);
+        Self(self.0.child(option.text_child("value", value)))
     }
 }
 
@@ -89,6 +151,17 @@ impl Submitted {
             ))
         });
         Some(Self(fields.collect()))
+    }
+
+    /// Every field with its values, in order.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let fields = self.0.iter();
+        fields.map(|(var, values)| (var.as_str(), values.as_slice()))
+    }
+
+    /// The names of its fields.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
     }
 
     /// The values of a field.

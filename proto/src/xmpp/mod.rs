@@ -18,4 +18,6 @@ pub mod error;
 
 pub mod form;
 
+pub mod rsm;
+
 pub mod time;

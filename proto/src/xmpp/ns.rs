@@ -53,10 +53,18 @@ pub const MUC_INFO: &str = "http://jabber.org/protocol/muc#roominfo";
 pub const MUC_REQUEST: &str = "http://jabber.org/protocol/muc#request";
 /// XEP-0045 §15.5.1: the form type of a registration with a room.
 pub const MUC_REGISTER: &str = "http://jabber.org/protocol/muc#register";
+/// XEP-0045 §15.3: whether the ids of messages stay as they are.
+pub const MUC_STABLE_ID: &str = "http://jabber.org/protocol/muc#stable_id";
+/// XEP-0045 §18.1.1: what may be sent through a room, a node of service discovery.
+pub const MUC_TRAFFIC: &str = "http://jabber.org/protocol/muc#traffic";
 /// XEP-0049: private XML storage.
 pub const PRIVATE: &str = "jabber:iq:private";
+/// XEP-0050: ad-hoc commands.
+pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
 /// XEP-0054: vcard-temp.
 pub const VCARD: &str = "vcard-temp";
+/// XEP-0059: result set management.
+pub const RSM: &str = "http://jabber.org/protocol/rsm";
 /// XEP-0077: in-band registration.
 pub const REGISTER: &str = "jabber:iq:register";
 /// XEP-0077 §8: the stream feature of in-band registration.
@@ -67,6 +75,8 @@ pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
 pub const VERSION: &str = "jabber:iq:version";
 /// XEP-0115: entity capabilities.
 pub const CAPS: &str = "http://jabber.org/protocol/caps";
+/// XEP-0122: data forms validation.
+pub const DATA_VALIDATION: &str = "http://jabber.org/protocol/xdata-validate";
 /// XEP-0153: vCard-based avatars.
 pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
 /// XEP-0157: contact addresses, the form type.
@@ -91,6 +101,16 @@ pub const CONFERENCE: &str = "jabber:x:conference";
 pub const CARBONS: &str = "urn:xmpp:carbons:2";
 /// XEP-0297: stanza forwarding.
 pub const FORWARD: &str = "urn:xmpp:forward:0";
+/// XEP-0313: message archive management.
+pub const MAM: &str = "urn:xmpp:mam:2";
+/// XEP-0317: hats.
+pub const HATS: &str = "urn:xmpp:hats:0";
+/// XEP-0317: the form type of the commands for hats.
+pub const HATS_COMMANDS: &str = "urn:xmpp:hats:commands";
+/// XEP-0313: fields, flipped pages and metadata that not every archive has.
+pub const MAM_EXTENDED: &str = "urn:xmpp:mam:2#extended";
+/// XEP-0333: displayed markers.
+pub const CHAT_MARKERS: &str = "urn:xmpp:chat-markers:0";
 /// XEP-0334: message processing hints.
 pub const HINTS: &str = "urn:xmpp:hints";
 /// XEP-0359: unique and stable stanza ids.
@@ -99,9 +119,23 @@ pub const STANZA_ID: &str = "urn:xmpp:sid:0";
 pub const BIND2: &str = "urn:xmpp:bind:0";
 /// XEP-0388: extensible SASL profile.
 pub const SASL2: &str = "urn:xmpp:sasl:2";
+/// XEP-0410: a room answers pings to oneself.
+pub const SELF_PING: &str = "http://jabber.org/protocol/muc#self-ping-optimization";
 /// XEP-0421: occupant identifiers.
 pub const OCCUPANT_ID: &str = "urn:xmpp:occupant-id:0";
+/// XEP-0424: message retraction.
+pub const RETRACT: &str = "urn:xmpp:message-retract:1";
+/// XEP-0425: moderated message retraction.
+pub const MODERATE: &str = "urn:xmpp:message-moderate:1";
+/// XEP-0433: extended channel search.
+pub const CHANNEL_SEARCH: &str = "urn:xmpp:channel-search:0:search";
+/// XEP-0433: the form type of a search.
+pub const CHANNEL_SEARCH_PARAMS: &str = "urn:xmpp:channel-search:0:search-params";
+/// XEP-0433: why a search was refused.
+pub const CHANNEL_SEARCH_ERROR: &str = "urn:xmpp:channel-search:0:error";
 /// XEP-0440: SASL channel-binding type capability.
 pub const CHANNEL_BINDING: &str = "urn:xmpp:sasl-cb:0";
 /// XEP-0478: stream limits advertisement.
 pub const STREAM_LIMITS: &str = "urn:xmpp:stream-limits:0";
+/// Couplet: what a room tells its own service. No client can have such an address.
+pub const ROOM_LISTING: &str = "urn:couplet:room";

@@ -19,7 +19,7 @@ use self::model::Model;
 use super::Cluster;
 use super::map::Way;
 use super::peers::{Asking, Leaving, PeerLink};
-use crate::store::Member;
+use crate::store::{Member, Registry};
 use crate::{Config, Origin, config};
 
 /// Shorter than usual, so that a test does not wait.
@@ -83,15 +83,8 @@ impl Running {
     }
 
     fn join(name: &str, model: Model, settings: config::Cluster) -> Self {
-        let node = NodeId(format!("{name}/1").into());
-        let member = Member {
-            node: node.clone(),
-            name: name.into(),
-            address: format!("{name}:5270").into(),
-            weight: 100,
-            group: "".into(),
-            is_draining: false,
-        };
+        let member = member(name);
+        let node = member.node.clone();
         let config = Config {
             node: node.0.to_string(),
             shards: 2,
@@ -141,6 +134,18 @@ impl Running {
     }
 }
 
+/// The first process of this name.
+fn member(name: &str) -> Member {
+    Member {
+        node: NodeId(format!("{name}/1").into()),
+        name: name.into(),
+        address: format!("{name}:5270").into(),
+        weight: 100,
+        group: "".into(),
+        is_draining: false,
+    }
+}
+
 /// Waits for something, and looks that no slot is held twice at one epoch meanwhile.
 async fn until(nodes: &[&Running], what: &str, is_so: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
@@ -174,6 +179,12 @@ fn link_all(nodes: &[&Running]) -> Vec<JoinHandle<()>> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_origins_share_the_slots_and_take_over_from_each_other() {
     let model = Model::new(NodeId("nobody".into()));
+    // Each sees the others with its first beat, however late theirs come.
+    for name in ["a", "b", "c"] {
+        let member = member(name);
+        let beaten = model.beat(&member, SETTINGS.lease_ms).await;
+        beaten.expect("reached");
+    }
     let (a, b, c) = (
         Running::start("a", &model),
         Running::start("b", &model),
@@ -225,7 +236,7 @@ async fn three_origins_share_the_slots_and_take_over_from_each_other() {
     .await;
 
     // One leaves, and the others have everything before it is gone.
-    let patience = Duration::from_secs(15);
+    let patience = Duration::from_secs(60);
     a.origin.drain(patience).await;
     let left = model.world().count(&a.node);
     assert_eq!(left, 0);

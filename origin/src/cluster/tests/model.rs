@@ -11,8 +11,13 @@ use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{SLOTS, Seed, Slot};
 
 use crate::store::{
-    Answer, Batch, Error, Log, LogId, Member, Owner, Pin, Registry, Snapshot, Store, Table, View,
+    Answer, Batch, Error, Log, LogId, Member, Owner, Pin, Registry, Snapshot, Span, Store, Table,
+    View,
 };
+
+/// How long a lease lasts, in milliseconds, however long it was asked for: it ends when its node is
+/// cut off, not because a machine with much to do has let a beat come late.
+const LEASE_MS: u64 = 3_600_000;
 
 /// What all nodes share. Its time is given to it.
 #[derive(Debug)]
@@ -113,8 +118,15 @@ impl Model {
         }
     }
 
+    /// Cuts the node off; its lease ends.
     pub(crate) fn cut(&self) {
+        let mut world = self.world();
         self.is_cut.store(true, Ordering::Relaxed);
+        let now = world.now;
+        let mut leases = world.leases.iter_mut();
+        if let Some((_, ends)) = leases.find(|(member, _)| member.node == self.node) {
+            *ends = now;
+        }
     }
 
     pub(crate) fn join(&self) {
@@ -128,16 +140,18 @@ impl Model {
     }
 
     fn reach<T>(&self, act: impl FnOnce(&mut World) -> T) -> Result<T, Error> {
+        // Held all the while: nothing is done any more once it is cut off.
+        let mut world = self.world();
         match self.is_cut.load(Ordering::Relaxed) {
             true => Err(Error::Unavailable("cut off".to_owned())),
-            false => Ok(act(&mut self.world())),
+            false => Ok(act(&mut world)),
         }
     }
 }
 
 impl Registry for Model {
-    fn beat<'a>(&'a self, me: &'a Member, lease_ms: u64) -> Answer<'a, View> {
-        Box::pin(async move { self.reach(|world| world.beat(me, lease_ms)) })
+    fn beat<'a>(&'a self, me: &'a Member, _: u64) -> Answer<'a, View> {
+        Box::pin(async move { self.reach(|world| world.beat(me, LEASE_MS)) })
     }
 
     fn leave<'a>(&'a self, node: &'a NodeId) -> Answer<'a, ()> {
@@ -200,7 +214,7 @@ impl Store for Model {
         _: Slot,
         _: Jid,
         _: Log,
-        _: Option<LogId>,
+        _: Span,
         _: usize,
     ) -> Answer<'_, Vec<(LogId, Bytes)>> {
         Box::pin(async { Ok(Vec::new()) })

@@ -9,24 +9,25 @@
 //! ```
 //!
 //! Who enters gets, in this order: the others, itself, history, subject, and then what happens
-//! (§7.1). A client of groupchat 1.0 does not say that it speaks this protocol; it may enter
-//! nevertheless, and a room it creates is open at once.
+//! (§7.1). Who does not ask to join, and is not in the room, is told so (§7.2.1).
 
 use couplet_proto::link::id::SessionId;
 use couplet_proto::xmpp::byte_str::ByteStr;
 use couplet_proto::xmpp::error::{Condition, ErrorType, StanzaError};
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
-use couplet_proto::{Element, Jid, Stanza};
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use rand::Rng;
 
-use super::affiliation::Affiliation;
+use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::presence::{self, Said};
 use super::room::{Member, Room};
+use super::service::Told;
 use super::settings::Settings;
-use super::{history, likeness, record, update};
+use super::{avatar, history, likeness, record, update};
 use crate::config::RoomCreation;
 use crate::hooks::Ctx;
 
@@ -83,7 +84,16 @@ pub(super) fn present(
     slot: &mut Option<Box<Room>>,
     stanza: &Stanza,
 ) -> Result<(), StanzaError> {
+    if stanza.sender().is_bare() {
+        // Only sessions are in rooms.
+        return Ok(());
+    }
     let wish = Wish::read(stanza)?;
+    let room = slot.as_ref();
+    if wish.join.is_none() && room.is_none_or(|room| room.occupants.get(wish.jid).is_none()) {
+        not_here(ctx, stanza);
+        return Ok(());
+    }
     let Some(room) = slot else {
         let mut room = Box::new(create(ctx, &wish)?);
         enter(ctx, &mut room, &wish, &[201]);
@@ -100,11 +110,34 @@ pub(super) fn present(
         update::nick(ctx, room, &wish)?;
     }
     match wish.join {
-        Some(_) => tell_again(ctx, room, &wish),
+        Some(_) => {
+            tell_again(ctx, room, &wish);
+            if ctx.now.mono < room.doubtful_until {
+                // It may be the first time, and a former owner died before he had told the others.
+                presence::show(ctx, room, wish.jid, &Said::default());
+            }
+        }
         None if has_other_nick => {}
         None => update::presence(ctx, room, &wish),
     }
     Ok(())
+}
+
+/// §7.2.1: a client that thinks it is in the room. It is told, and may enter.
+fn not_here(ctx: &mut Ctx<'_>, stanza: &Stanza) {
+    let item = Element::new("item", ns::MUC_USER)
+        .attr("affiliation", Affiliation::None.name())
+        .attr("role", Role::None.name())
+        .text_child("reason", "You are not in the room.");
+    let codes = [110, 307, 333].map(|code: u16| {
+        Element::new("status", ns::MUC_USER).attr("code", code.to_string())
+    });
+    let x = Element::new("x", ns::MUC_USER).child(item).children_from(codes);
+    let mut kick = Stanza::new(Kind::Presence, Type::Unavailable).child(&x);
+    kick.id = stanza.id.clone();
+    kick.from = stanza.to.clone();
+    kick.to = stanza.from.clone();
+    ctx.route(kick);
 }
 
 /// A new room, which does not know anybody but its owner yet.
@@ -130,7 +163,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
     let room = Room {
         jid: ctx.account.jid.clone(),
         name: SessionId(ctx.rng().next_u64()),
-        settings: Settings::default(),
+        settings: Settings::of_service(ctx.shared, ctx.account.jid.domain()),
         is_locked: wish.join.is_some(),
         members: [(wish.jid.to_bare(), owner)].into(),
         occupants: Occupants::default(),
@@ -140,9 +173,13 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         last: ctx.now.unix << 10,
         secret,
         avatar: None,
+        hats: Hats::default(),
         is_fresh: false,
+        doubtful_until: 0,
+        is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
+        told: Told::default(),
     };
     record::save(ctx, &room);
     for (jid, member) in &room.members {
@@ -215,7 +252,7 @@ fn enter(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>, codes: &[u16]) {
     };
     record::save_occupant(ctx, &occupant, room.occupants.is_empty());
     room.occupants.insert(occupant.clone());
-    presence::roster(ctx, room, &occupant);
+    greet(ctx, room, &occupant);
     let said = greeting(room, wish, codes);
     presence::show(ctx, room, wish.jid, &said);
     history::send(ctx, room, &occupant, wish.join.as_ref());
@@ -234,13 +271,22 @@ fn tell_again(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>) {
     if is_changed {
         record::save_occupant(ctx, &occupant, false);
     }
-    presence::roster(ctx, room, &occupant);
+    greet(ctx, room, &occupant);
     let said = greeting(room, wish, &[]);
     match is_changed {
         true => presence::show(ctx, room, wish.jid, &said),
         false => presence::show_itself(ctx, room, &occupant, &said),
     }
     history::send(ctx, room, &occupant, wish.join.as_ref());
+}
+
+/// Shows the others, and the picture of the room if it has one (XEP-0486 §4.1).
+fn greet(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+    presence::roster(ctx, room, occupant);
+    if room.avatar.is_some() {
+        let picture = avatar::shown(room);
+        presence::send(ctx, vec![picture.into()], vec![occupant.jid.clone()]);
+    }
 }
 
 /// What somebody who enters must know of the room (§7.2.3, §7.2.12).

@@ -2,8 +2,10 @@
 
 use couplet_proto::xmpp::error::Condition;
 use couplet_proto::xmpp::ns;
+use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Stanza};
 
+use super::affiliation::Role;
 use super::occupant::Occupant;
 use super::presence::{self, Said};
 use super::record;
@@ -28,19 +30,41 @@ const GONE: [Condition; 7] = [
 /// (§17.3).
 pub(super) fn left(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
     let Some(gone) = forget(ctx, room, stanza.sender()) else {
-        return;
+        return left_before(ctx, room, stanza);
     };
     let farewell = stanza
         .payload
         .without(|child| !child.is("status", ns::CLIENT));
-    let is_short = farewell.len() <= FAREWELL_BYTES_MAX;
+    let farewell = match farewell.len() <= FAREWELL_BYTES_MAX {
+        true => farewell,
+        false => Payload::default(),
+    };
     let said = Said {
-        farewell: is_short.then_some(farewell).unwrap_or_default(),
+        farewell,
         id: stanza.id.clone(),
         ..Said::default()
     };
     presence::leave(ctx, room, &gone, &said);
     show_twin(ctx, room, &gone);
+}
+
+/// Somebody who is no occupant leaves: if that may be because it left while a former owner died,
+/// not everybody may have heard of it.
+fn left_before(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
+    let nick = stanza.to.as_ref().and_then(Jid::resource);
+    let Some(nick) = nick.filter(|_| ctx.now.mono < room.doubtful_until) else {
+        return;
+    };
+    if room.occupants.of_nick(nick).is_empty() {
+        let gone = Occupant {
+            jid: stanza.sender().clone(),
+            nick: nick.into(),
+            role: Role::None,
+            presence: Payload::default(),
+            since: 0,
+        };
+        presence::leave(ctx, room, &gone, &Said::default());
+    }
 }
 
 /// Removes an occupant for the reasons that are said, tells everybody, and gives back what it was.
@@ -69,7 +93,8 @@ pub(super) fn bounced(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
         return;
     };
     let said = Said {
-        codes: vec![307, 333],
+        // §12.1: not 307 too, since nobody meant it.
+        codes: vec![333],
         ..Said::default()
     };
     remove(ctx, room, jid, &said);

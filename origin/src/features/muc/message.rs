@@ -8,14 +8,15 @@ use std::sync::Arc;
 use couplet_proto::xmpp::error::{Condition, ErrorType, StanzaError};
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
-use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::affiliation::Role;
 use super::occupant::Occupant;
 use super::room::{Past, Room, Subject};
-use super::{invite, presence, private, record, voice};
+use super::{archive, invite, presence, private, record, voice};
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
+use crate::store::LogId;
 
 /// How long a message is kept for those it may not have reached, in milliseconds.
 pub(super) const KEPT_MS: u64 = 60_000;
@@ -56,9 +57,9 @@ pub(super) fn received(
     }
 }
 
-/// XEP-0359: the id of the message of a number, by which the room's archive has it too.
-pub(super) fn stanza_id(_room: &Room, number: u64) -> String {
-    format!("{number:016x}")
+/// Everybody has the messages up to this number.
+pub(super) fn arrived(ctx: &Ctx<'_>, room: &Room) -> u64 {
+    ctx.under_way.map_or(room.last, |number| number - 1)
 }
 
 /// What a client says in a message, without what only a room may say. Its own `origin-id` stays
@@ -93,13 +94,17 @@ fn to_all(
     let is_subject = has("subject") && !has("body") && !has("thread");
     may_say(room, &sender, is_subject)?;
     paced(ctx, room, &sender, has("body"))?;
-    let sent = reflection(ctx, room, &sender, stanza);
+    let id = archive::reserve(ctx);
+    let sent = reflection(ctx, room, &sender, stanza, id);
     let past = Past {
         number: room.last + 1,
+        id,
         stanza: Arc::new(sent),
         at: ctx.now.unix,
         by: sender.jid.to_bare(),
         is_shown: has("body"),
+        source: ctx.source,
+        arrived: arrived(ctx, room),
     };
     if is_subject {
         let subject = Subject {
@@ -116,6 +121,7 @@ fn to_all(
 /// Stores a message and sends it to everybody.
 pub(super) fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, past: Past, entered: u64) {
     record::save_past(ctx, &past);
+    archive::keep(ctx, room, past.id, &past);
     room.last = past.number;
     let fan = Fan {
         stanzas: [past.stanza.clone()].into(),
@@ -168,10 +174,13 @@ fn paced(
 }
 
 /// The message as everybody gets it.
-fn reflection(ctx: &mut Ctx<'_>, room: &Room, sender: &Occupant, stanza: &Stanza) -> Stanza {
-    let id = Element::new("stanza-id", ns::STANZA_ID)
-        .attr("by", room.jid.as_str())
-        .attr("id", stanza_id(room, room.last + 1));
+fn reflection(
+    ctx: &mut Ctx<'_>,
+    room: &Room,
+    sender: &Occupant,
+    stanza: &Stanza,
+    id: LogId,
+) -> Stanza {
     let mut sent = Stanza::new(Kind::Message, Type::Groupchat);
     sent.from = room.occupant_jid(&sender.nick);
     // §7.4: all copies of one message have one id.
@@ -181,7 +190,9 @@ fn reflection(ctx: &mut Ctx<'_>, room: &Room, sender: &Occupant, stanza: &Stanza
     sent.extra = stanza.extra.clone();
     let payload = cleaned(&stanza.payload);
     let occupant_id = presence::occupant_id(room, &sender.jid);
-    sent.payload = payload.with(&occupant_id).with(&id);
+    sent.payload = payload
+        .with(&occupant_id)
+        .with(&archive::stanza_id(room, id));
     sent
 }
 
@@ -194,11 +205,12 @@ fn trim(ctx: &mut Ctx<'_>, room: &mut Room) {
     let shown = room.history.iter().filter(|past| past.is_shown).count();
     let mut shown_excess = shown.saturating_sub(shown_max);
     let mut excess = room.history.len().saturating_sub(shown_max + KEPT_MAX);
-    let last = room.last;
+    let (last, arrived) = (room.last, arrived(ctx, room));
     room.history.retain(|past| {
         let is_extra = !past.is_shown || shown_excess > 0;
         // The last one tells a new owner which number comes next.
-        let goes = is_extra && past.number < last && (past.at <= old_at || excess > 0);
+        let may_go = past.number < last && past.number <= arrived;
+        let goes = is_extra && may_go && (past.at <= old_at || excess > 0);
         if goes {
             record::delete_past(ctx, past.number);
             excess = excess.saturating_sub(1);

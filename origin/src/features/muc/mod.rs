@@ -12,10 +12,16 @@
 //! ```
 //!
 //! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
-//! - `affiliation`: who may do what, as tables. `settings`: the configuration and its form.
+//! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
+//!   `configuration`: the same as a form.
 //! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
 //! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
+//! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
+//!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
+//!   `registration`, `avatar`, `moderation`, `commands` for `hats`; `announce`: what the room says
+//!   to everybody.
+//! - `service`: the domain itself, and the list of its rooms. `archive`: what was said.
 //! - `takeover`: what a new owner of the slot does first.
 
 mod enter;
@@ -40,17 +46,43 @@ mod history;
 
 mod iq;
 
+mod info;
+
+mod owner;
+
+mod admin;
+
+mod registration;
+
+mod avatar;
+
+mod moderation;
+
+mod commands;
+
+mod hats;
+
+mod change;
+
+mod announce;
+
 mod likeness;
 
 mod pace;
 
 mod presence;
 
+mod service;
+
+mod archive;
+
 mod room;
 
 mod record;
 
 mod occupant;
+
+mod configuration;
 
 mod settings;
 
@@ -59,18 +91,26 @@ mod affiliation;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+mod tests_rules;
+
+#[cfg(test)]
+mod stage;
+
 use std::sync::Arc;
 
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use self::room::Room;
+use self::service::Directory;
+pub(super) use self::service::NAME;
 use crate::hooks::{Ctx, Feature, Service, Spec};
 use crate::route::{self, bounce};
 
-/// The room at an address, if there is one.
+/// The room at an address, if there is one; the public rooms, if the address is a service's.
 #[derive(Debug, Default)]
-pub struct PerAccount(Option<Box<Room>>);
+pub struct PerAccount(Option<Box<Room>>, Option<Box<Directory>>);
 
 /// Nothing is remembered: which rooms a session is in stands in its directed presence.
 pub type PerSession = ();
@@ -78,7 +118,18 @@ pub type PerSession = ();
 pub(super) static FEATURE: Feature = Feature {
     name: "muc",
     spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.3"),
+    also: &[
+        Spec::new("XEP-0317", "Hats", "0.3.1"),
+        Spec::new("XEP-0425", "Moderated Message Retraction", "0.3.0"),
+        Spec::new("XEP-0486", "MUC Avatars", "0.1.0"),
+        Spec::new("XEP-0059", "Result Set Management", "1.0")
+            .note("in lists of rooms, searches and archives"),
+        Spec::new("XEP-0313", "Message Archive Management", "1.1.3").note("of rooms"),
+        Spec::new("XEP-0433", "Extended Channel Search", "0.1.0")
+            .note("of the service's own rooms"),
+    ],
     tables: record::TABLES,
+    logs: archive::LOGS,
     load: Some(record::load),
     service: Some(Service { received, alarm }),
     ..Feature::EMPTY
@@ -87,16 +138,21 @@ pub(super) static FEATURE: Feature = Feature {
 // === impl PerAccount ===
 
 impl PerAccount {
-    /// Whether there is a room.
-    pub fn is_room(&self) -> bool {
-        self.0.is_some()
+    /// Whether there is a room, or a list of them.
+    pub fn is_anything(&self) -> bool {
+        self.0.is_some() || self.1.is_some()
     }
 }
 
 /// A stanza for an address of a service.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "as the contract has it: a service may keep the stanza"
+)]
 fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
     if ctx.account.jid.local().is_none() {
-        return of_service(ctx, &stanza);
+        let reply = service::received(ctx, &stanza);
+        return route::iq::conclude(ctx, &stanza, reply);
     }
     // Taken out, so that a handler has both; if it panics the room is read again.
     let mut room = ctx.account.slots.muc.0.take();
@@ -160,6 +216,9 @@ fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
         }
         return;
     }
+    if is_for_room && room.is_none() {
+        service::note_absent(ctx);
+    }
     let reply = match is_for_room {
         true => iq::received(ctx, room, stanza),
         false => forward::asked(ctx, room, stanza),
@@ -167,17 +226,18 @@ fn requested(ctx: &mut Ctx<'_>, room: Option<&mut Room>, stanza: &Arc<Stanza>) {
     route::iq::conclude(ctx, stanza, reply);
 }
 
-/// A stanza for the domain itself.
-fn of_service(ctx: &mut Ctx<'_>, stanza: &Stanza) {
-    if stanza.is_request() {
-        bounce::bounce(ctx, stanza, Condition::ServiceUnavailable);
-    }
-}
-
 /// The one place where a room ends that nothing holds any more.
 fn put_back(ctx: &mut Ctx<'_>, room: Option<Box<Room>>) {
     match room {
-        Some(room) if room.is_over() => record::erase(ctx),
-        room => ctx.account.slots.muc.0 = room,
+        Some(room) if room.is_destroyed => service::note_gone(ctx, &room),
+        Some(room) if room.is_over() => {
+            record::erase(ctx);
+            service::note_gone(ctx, &room);
+        }
+        Some(mut room) => {
+            service::note(ctx, &mut room);
+            ctx.account.slots.muc.0 = Some(room);
+        }
+        None => {}
     }
 }

@@ -78,6 +78,21 @@ pub(super) fn leave(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant, said: &
     broadcast(ctx, room, gone, Type::Unavailable, said);
 }
 
+/// Tells those who may not see an occupant any more, as its role is one that is not shown, that it
+/// has left.
+pub(super) fn hide(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+    let all = room.occupants.iter();
+    let others = all.filter(|other| other.role != Role::Moderator && other.nick != occupant.nick);
+    let to: Vec<Jid> = others.map(|other| other.jid.clone()).collect();
+    let viewer = match room.settings.is_non_anonymous {
+        true => Viewer::Trusted,
+        false => Viewer::Anybody,
+    };
+    let said = Said::default();
+    let stanza = compose(ctx, room, occupant, Type::Unavailable, &said, viewer);
+    send(ctx, vec![stanza], to);
+}
+
 /// What somebody who enters is told of those who are there: one presence for each nick but its
 /// own.
 pub(super) fn roster(ctx: &mut Ctx<'_>, room: &Room, to: &Occupant) {
@@ -128,6 +143,7 @@ pub(super) fn cleaned(payload: &Payload) -> Payload {
         child.has_ns(ns::MUC)
             || child.has_ns(ns::MUC_USER)
             || child.has_ns(ns::OCCUPANT_ID)
+            || child.has_ns(ns::HATS)
             || child.has_ns(ns::STANZA_ID)
             || child.is("delay", ns::DELAY)
     })
@@ -186,6 +202,13 @@ fn compose(
         Type::Available => occupant.presence.clone(),
         _ => said.farewell.clone(),
     };
+    if let Some(hats) = room
+        .hats
+        .of(&occupant.jid)
+        .filter(|_| type_ == Type::Available)
+    {
+        stanza.payload = stanza.payload.with(&hats);
+    }
     if viewer == Viewer::Itself {
         stanza.id = said.id.clone();
     }
@@ -217,9 +240,12 @@ fn said_of(
         item.set_attr("nick", nick.as_ref());
     }
     if let Some((nick, jid)) = &said.actor {
-        let actor = Element::new("actor", ns::MUC_USER).attr_opt("nick", nick.as_deref());
-        let sees = viewer == Viewer::Trusted || nick.is_none();
-        item = item.child(actor.attr_opt("jid", sees.then(|| jid.bare())));
+        let sees = viewer == Viewer::Trusted;
+        // Of one who is not in the room there is nothing to tell those who see no addresses.
+        if sees || nick.is_some() {
+            let actor = Element::new("actor", ns::MUC_USER).attr_opt("nick", nick.as_deref());
+            item = item.child(actor.attr_opt("jid", sees.then(|| jid.bare())));
+        }
     }
     if let Some(reason) = &said.reason {
         item = item.text_child("reason", reason.as_str());

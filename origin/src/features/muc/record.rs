@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::id::{LogId, SessionId};
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::PerAccount;
 use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
 use super::room::{Member, Past, Room, Subject};
+use super::service::{self, Told};
 use super::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::AccountSlots;
+use crate::session::record::SourceRecord;
 use crate::session::sleeping::ROOM_KEY;
 use crate::store::{SLEEPING, Snapshot, Table, Write, codec};
 
@@ -46,12 +49,14 @@ const HISTORY: Table = Table {
     is_resident: true,
 };
 
-pub(super) const TABLES: &[Table] = &[ROOM, MEMBERS, OCCUPANTS, HISTORY];
+pub(super) const TABLES: &[Table] = &[ROOM, MEMBERS, OCCUPANTS, HISTORY, service::DIRECTORY];
 
 /// The key of the room's own row.
 const OWN: &str = "";
 /// The key of the subject.
 const SUBJECT: &str = "subject";
+/// The key of the hats.
+const HATS: &str = "hats";
 
 /// The first version of the stored records.
 const RECORD: u8 = 1;
@@ -93,7 +98,7 @@ struct OccupantRecord {
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
-struct MessageRecord {
+pub(super) struct MessageRecord {
     #[prost(string, tag = "1")]
     from: String,
     #[prost(string, optional, tag = "2")]
@@ -105,17 +110,25 @@ struct MessageRecord {
     #[prost(string, tag = "5")]
     payload: String,
     #[prost(uint64, tag = "6")]
-    at: u64,
+    pub(super) at: u64,
     #[prost(string, tag = "7")]
-    by: String,
+    pub(super) by: String,
     #[prost(bool, tag = "8")]
     is_shown: bool,
+    #[prost(uint64, tag = "9")]
+    place_millis: u64,
+    #[prost(uint32, tag = "10")]
+    place_count: u32,
+    #[prost(message, optional, tag = "11")]
+    source: Option<SourceRecord>,
+    #[prost(uint64, tag = "12")]
+    arrived: u64,
 }
 
 // === impl MessageRecord ===
 
 impl MessageRecord {
-    fn of(stanza: &Stanza, at: u64) -> Self {
+    pub(super) fn of(stanza: &Stanza, at: u64) -> Self {
         let text = |text: &str| text.to_owned();
         Self {
             from: text(stanza.sender().as_str()),
@@ -124,12 +137,11 @@ impl MessageRecord {
             extra: stanza.extra.as_deref().map(text),
             payload: text(stanza.payload.xml()),
             at,
-            by: String::new(),
-            is_shown: false,
+            ..Self::default()
         }
     }
 
-    fn stanza(&self) -> Option<Arc<Stanza>> {
+    pub(super) fn stanza(&self) -> Option<Arc<Stanza>> {
         let mut stanza = Stanza::new(Kind::Message, Type::Groupchat);
         stanza.id = self.id.as_deref().map(Into::into);
         stanza.from = Some(Jid::parse(&self.from).ok()?);
@@ -156,6 +168,11 @@ pub(super) fn save(ctx: &mut Ctx<'_>, room: &Room) {
 pub(super) fn save_subject(ctx: &mut Ctx<'_>, subject: &Subject) {
     let record = MessageRecord::of(&subject.stanza, subject.at);
     ctx.put(ROOM, SUBJECT, codec::encode(RECORD, &record));
+}
+
+/// Stores the hats and who wears them.
+pub(super) fn save_hats(ctx: &mut Ctx<'_>, hats: &Hats) {
+    ctx.put(ROOM, HATS, hats.encode());
 }
 
 /// Stores what is kept of a bare address; of one that is nothing, nothing.
@@ -202,6 +219,10 @@ pub(super) fn save_past(ctx: &mut Ctx<'_>, past: &Past) {
     let record = MessageRecord {
         by: past.by.as_str().to_owned(),
         is_shown: past.is_shown,
+        place_millis: past.id.millis,
+        place_count: past.id.count,
+        source: past.source.map(SourceRecord::from),
+        arrived: past.arrived,
         ..MessageRecord::of(&past.stanza, past.at)
     };
     let key = history_key(past.number);
@@ -222,6 +243,7 @@ pub(super) fn erase(ctx: &mut Ctx<'_>) {
 pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Result<(), String> {
     let mut room = None;
     let mut subject = None;
+    let mut hats = Hats::default();
     let mut members = Vec::new();
     let mut occupants = Occupants::default();
     let mut history = Vec::new();
@@ -229,13 +251,14 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
         match *table {
             id if id == ROOM.id && **key == *OWN => room = Some(read_room(jid, value)?),
             id if id == ROOM.id && **key == *SUBJECT => subject = Some(read_subject(value)?),
+            id if id == ROOM.id && **key == *HATS => hats = Hats::decode(value)?,
             id if id == MEMBERS.id => members.push(read_member(key, value)?),
             id if id == OCCUPANTS.id => occupants.insert(read_occupant(key, value)?),
             id if id == HISTORY.id => history.push(read_past(key, value)?),
             _ => {}
         }
     }
-    slots.muc = PerAccount(room.map(|mut room| {
+    let room = room.map(|mut room| {
         history.sort_unstable_by_key(|past: &Past| past.number);
         let since = occupants.iter().map(|occupant| occupant.since).max();
         let last = history.last().map(|past| past.number);
@@ -243,9 +266,11 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
         room.members = members.into_iter().collect();
         room.occupants = occupants;
         room.subject = subject;
+        room.hats = hats;
         room.history = history.into();
         Box::new(room)
-    }));
+    });
+    slots.muc = PerAccount(room, service::load(stored)?);
     Ok(())
 }
 
@@ -264,9 +289,13 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         last: 0,
         secret: secret.map_err(|_| "room: a secret of another length")?,
         avatar: record.avatar.map(Into::into),
+        hats: Hats::default(),
         is_fresh: true,
+        doubtful_until: 0,
+        is_destroyed: false,
         pace: Pace::default(),
         probes_at: None,
+        told: Told::default(),
     })
 }
 
@@ -314,6 +343,12 @@ fn read_past(key: &str, value: &Bytes) -> Result<Past, String> {
     let number = u64::from_str_radix(key, 16).map_err(|_| format!("room history: key {key}"))?;
     Ok(Past {
         number,
+        id: LogId {
+            millis: record.place_millis,
+            count: record.place_count,
+        },
+        source: record.source.map(Into::into),
+        arrived: record.arrived,
         stanza: record.stanza().ok_or("room history: not a message")?,
         at: record.at,
         by: Jid::parse(&record.by).map_err(|_| "room history: nobody's")?,

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use couplet_proto::link::id::{SessionId, Source};
+use couplet_proto::link::id::{LogId, SessionId, Source};
 use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
+use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
+use super::service::Told;
 use super::settings::Settings;
 use crate::hooks::context::Shared;
 
@@ -35,11 +37,19 @@ pub(super) struct Room {
     pub(super) secret: [u8; 32],
     /// The hash of its avatar (XEP-0486), if it has one.
     pub(super) avatar: Option<Box<str>>,
+    pub(super) hats: Hats,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
+    /// Until then, in monotonic milliseconds, somebody may enter or leave again who has entered or
+    /// left, because a former owner died before he had told everybody.
+    pub(super) doubtful_until: u64,
+    /// It is no more; nothing of it is stored any longer.
+    pub(super) is_destroyed: bool,
     pub(super) pace: Pace,
     /// When its occupants are asked whether they are still there, in monotonic milliseconds.
     pub(super) probes_at: Option<u64>,
+    /// What it has told its service of itself.
+    pub(super) told: Told,
 }
 
 /// What is kept of a bare address.
@@ -66,6 +76,8 @@ pub(super) struct Subject {
 pub(super) struct Past {
     /// Its number: grows with each message.
     pub(super) number: u64,
+    /// Its place in the archive, whether it is kept there or not.
+    pub(super) id: LogId,
     /// As it was sent, without `to`.
     pub(super) stanza: Arc<Stanza>,
     /// When, in milliseconds since 1970.
@@ -75,6 +87,10 @@ pub(super) struct Past {
     /// Whether those who enter are shown it. What is not is kept for a minute only, for those it
     /// may not have reached.
     pub(super) is_shown: bool,
+    /// What it came from: a client's stanza that comes again is not said again.
+    pub(super) source: Option<Source>,
+    /// When it was stored, everybody had the messages up to this number.
+    pub(super) arrived: u64,
 }
 
 // === impl Room ===
@@ -86,8 +102,15 @@ impl Room {
         if admins.iter().any(|admin| *admin == *jid.bare()) {
             return Affiliation::Owner;
         }
-        let known = self.members.get(&jid.to_bare());
-        known.map_or(Affiliation::None, |known| known.affiliation)
+        if let Some(known) = self.members.get(&jid.to_bare()) {
+            return known.affiliation;
+        }
+        // §9.2: a whole domain may be banned.
+        let domain = self.members.get(&jid.to_domain());
+        match domain.is_some_and(|domain| domain.affiliation == Affiliation::Outcast) {
+            true => Affiliation::Outcast,
+            false => Affiliation::None,
+        }
     }
 
     /// The role of somebody who enters with this affiliation (§5.1.2).

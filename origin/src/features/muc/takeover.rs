@@ -7,10 +7,7 @@
 
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
-use std::sync::Arc;
-
-use super::message::KEPT_MS;
-use super::presence;
+use super::archive;
 use super::room::Room;
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
@@ -19,17 +16,23 @@ use crate::hooks::context::Fan;
 /// owned again within six seconds, and gathers its sessions for at most two.
 const PROBES_AFTER_MS: u64 = 10_000;
 
+/// How long who entered or left may do so again, in milliseconds: his own owner may have to be
+/// found first.
+const DOUBT_MS: u64 = 30_000;
+
 /// Sends again what may not have arrived; once.
 pub(super) fn settle(ctx: &mut Ctx<'_>, room: &mut Room) {
     if !room.is_fresh {
         return;
     }
     room.is_fresh = false;
+    archive::resume(ctx, room);
+    room.doubtful_until = ctx.now.mono + DOUBT_MS;
     if room.occupants.is_empty() {
         return;
     }
-    let after = ctx.now.unix.saturating_sub(KEPT_MS);
-    for past in room.history.iter().filter(|past| past.at > after) {
+    let arrived = room.history.back().map_or(0, |past| past.arrived);
+    for past in room.history.iter().filter(|past| past.number > arrived) {
         let all = room.occupants.iter();
         let to = all.filter(|occupant| occupant.since < past.number);
         let to: Vec<Jid> = to.map(|occupant| occupant.jid.clone()).collect();
@@ -54,6 +57,8 @@ pub(super) fn probe(ctx: &mut Ctx<'_>, room: &mut Room) {
     }
     room.probes_at = None;
     let probe = Stanza::new(Kind::Presence, Type::Probe).from(room.jid.clone());
-    let everybody = room.occupants.everybody().to_vec();
-    presence::send(ctx, vec![Arc::new(probe)], everybody);
+    for session in room.occupants.everybody().iter() {
+        // Its account answers, not the session: it is no stanza to fan.
+        ctx.route(probe.clone().to(session.clone()));
+    }
 }

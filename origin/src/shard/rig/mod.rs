@@ -25,7 +25,7 @@ use couplet_proto::slot::{SLOTS, Seed, Slot};
 use couplet_proto::xmpp::error::StreamCondition;
 
 use self::faults::Faults;
-use self::model::Model;
+pub(crate) use self::model::Model;
 use self::words::credentials;
 pub(crate) use self::words::stanza;
 pub(crate) use self::words::{authenticate, jid};
@@ -73,6 +73,7 @@ static POISON: Feature = Feature {
 /// A world of shards.
 pub(crate) struct Rig {
     shards: Vec<Shard>,
+    shared: Arc<Shared>,
     events: VecDeque<(usize, Event)>,
     /// What has been stored, by bare address.
     pub(crate) store: Model,
@@ -175,6 +176,7 @@ impl Rig {
         };
         let mut rig = Self {
             shards: (0..shards).map(shard).collect(),
+            shared,
             events: VecDeque::new(),
             store: Model::default(),
             now: Now {
@@ -196,6 +198,11 @@ impl Rig {
             rig.store.add(jid(account), credentials());
         }
         rig
+    }
+
+    /// What the handlers of this world share.
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        self.shared.clone()
     }
 
     /// Logs in with PLAIN and binds.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use couplet_proto::Jid;
 
 use crate::auth::Credentials;
+use crate::hooks::context::Effect;
 use crate::hooks::{Answer, Ask};
 use crate::store::{Batch, CREDENTIALS, LogId, SLEEPING, Snapshot, Write};
 
@@ -36,6 +37,15 @@ impl Model {
         self.apply(account, put);
     }
 
+    /// Stores what a handler writes for this owner.
+    pub(crate) fn write(&mut self, owner: &Jid, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Effect::Write(write) = effect {
+                self.apply(owner.clone(), write);
+            }
+        }
+    }
+
     /// Whether anything is stored for this owner.
     pub(crate) fn has(&self, owner: &Jid) -> bool {
         let owned = self.0.get(owner);
@@ -60,7 +70,7 @@ impl Model {
         }
     }
 
-    pub(super) fn snapshot(&self, owner: &Jid) -> Snapshot {
+    pub(crate) fn snapshot(&self, owner: &Jid) -> Snapshot {
         let Some(owned) = self.0.get(owner) else {
             return Snapshot::default();
         };
@@ -78,23 +88,29 @@ impl Model {
         }
     }
 
-    pub(super) fn answer(&self, owner: &Jid, ask: Ask) -> Answer {
+    pub(crate) fn answer(&self, owner: &Jid, ask: Ask) -> Answer {
         let owned = self.0.get(owner);
         match ask {
             Ask::Value(table, key) => {
                 let place = ((table.id, table.is_resident), key);
                 Answer::Value(owned.and_then(|owned| owned.rows.get(&place)).cloned())
             }
-            Ask::Log(log, after, max) => {
+            Ask::Log(log, span, max) => {
                 let entries = owned.and_then(|owned| owned.logs.get(&log.id));
                 let entries = entries.into_iter().flatten();
-                let later = entries.filter(|(id, _)| Some(**id) > after);
-                Answer::Log(
-                    later
-                        .take(max)
-                        .map(|(id, value)| (*id, value.clone()))
-                        .collect(),
-                )
+                let found = entries.filter(|(id, _)| span.contains(**id));
+                let mut found: Vec<_> = found.map(|(id, value)| (*id, value.clone())).collect();
+                if span.is_backwards {
+                    found.reverse();
+                }
+                found.truncate(max);
+                Answer::Log(found)
+            }
+            Ask::Entries(log, ids) => {
+                let entries = owned.and_then(|owned| owned.logs.get(&log.id));
+                let entries = entries.into_iter().flatten();
+                let found = entries.filter(|(id, _)| ids.contains(id));
+                Answer::Log(found.map(|(id, value)| (*id, value.clone())).collect())
             }
             Ask::Derive(password) => {
                 let derived = Credentials::derive(&password.0, 4096, [1; 16], [2; 16]);
@@ -103,7 +119,7 @@ impl Model {
         }
     }
 
-    fn apply(&mut self, owner: Jid, write: Write) {
+    pub(crate) fn apply(&mut self, owner: Jid, write: Write) {
         let owned = self.0.entry(owner).or_default();
         match write {
             Write::Put { table, key, value } => {
@@ -115,7 +131,13 @@ impl Model {
                 owned.rows.remove(&((table.id, table.is_resident), key));
             }
             Write::Append { log, id, value } => {
-                owned.logs.entry(log.id).or_default().insert(id, value);
+                let entries = owned.logs.entry(log.id).or_default();
+                entries.entry(id).or_insert(value);
+            }
+            Write::Replace { log, id, value } => {
+                if let Some(entry) = owned.logs.entry(log.id).or_default().get_mut(&id) {
+                    *entry = value;
+                }
             }
             Write::Truncate { log, through } => {
                 let entries = owned.logs.entry(log.id).or_default();

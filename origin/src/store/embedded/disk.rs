@@ -8,14 +8,14 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::slot::{Seed, Slot};
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+use fjall::{Database, Guard, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use rand::TryRng;
 
 use super::lock::make_folder;
 use super::value::{Drawn, Format, Length, Owner, Value};
 use super::{OpenError, Options, backup, mend};
 use crate::store::key::{self, Key, Loaded};
-use crate::store::{Error, Log, LogId, Snapshot, Table};
+use crate::store::{Error, Log, LogId, Snapshot, Span, Table};
 
 /// The version of all keys and values together.
 const FORMAT: u32 = 1;
@@ -292,20 +292,18 @@ impl Disk {
         slot: Slot,
         jid: &Jid,
         log: Log,
-        after: Option<LogId>,
+        span: Span,
         max: usize,
     ) -> Result<Vec<(LogId, Bytes)>, Error> {
-        let range = key::entries_after(slot, jid, log, after);
-        let mut entries = Vec::new();
+        let range = key::entries_in(slot, jid, log, span);
         if range.is_empty() {
-            return Ok(entries);
+            return Ok(Vec::new());
         }
-        for item in self.rows.range(range).take(max) {
-            let (key, value) = item.into_inner()?;
-            let id = key::read_entry(&key).ok_or_else(|| corrupt_key(&key))?;
-            entries.push((id, copy(&value)));
+        let items = self.rows.range(range);
+        match span.is_backwards {
+            true => read_entries(items.rev().take(max)),
+            false => read_entries(items.take(max)),
         }
-        Ok(entries)
     }
 
     pub(super) fn accounts(
@@ -443,6 +441,15 @@ fn open_files(path: &Path, options: Options) -> fjall::Result<(Database, Keyspac
 
 fn corrupt_key(key: &[u8]) -> Error {
     Error::Corrupt(format!("the key {:?}", key.escape_ascii().to_string()))
+}
+
+fn read_entries(items: impl Iterator<Item = Guard>) -> Result<Vec<(LogId, Bytes)>, Error> {
+    let entries = items.map(|item| {
+        let (key, value) = item.into_inner()?;
+        let id = key::read_entry(&key).ok_or_else(|| corrupt_key(&key))?;
+        Ok((id, copy(&value)))
+    });
+    entries.collect()
 }
 
 /// Copied, because a value of the database keeps the whole block around it in memory.

@@ -39,7 +39,7 @@ use self::disk::{Disk, Drawings};
 use self::lock::Lock;
 use self::meter::Meter;
 use self::writer::{Job, Writer};
-use super::{Answer, Batch, Error, Log, LogId, Snapshot, Store, Table};
+use super::{Answer, Batch, Error, Log, LogId, Snapshot, Span, Store, Table};
 
 /// What an operator or a test may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,10 +259,10 @@ impl Store for Embedded {
         slot: Slot,
         owner: Jid,
         log: Log,
-        after: Option<LogId>,
+        span: Span,
         max: usize,
     ) -> Answer<'_, Vec<(LogId, Bytes)>> {
-        self.read(move |disk| disk.read_log(slot, &owner, log, after, max))
+        self.read(move |disk| disk.read_log(slot, &owner, log, span, max))
     }
 
     fn commit(&self, batch: Batch) -> Answer<'_, ()> {

@@ -67,6 +67,7 @@ impl<'a> Stage<'a> {
             } => self.put_row(slot, jid, table, &name, value),
             Write::Delete { table, key: name } => self.delete_row(slot, jid, table, &name),
             Write::Append { log, id, value } => self.append(slot, jid, log, id, value),
+            Write::Replace { log, id, value } => self.replace(slot, jid, log, id, value),
             Write::Truncate { log, through } => self.truncate(slot, jid, log, through),
             Write::Erase => self.erase(slot, jid),
         }
@@ -112,6 +113,21 @@ impl<'a> Stage<'a> {
         let length = key::length(slot, jid, log);
         let entries = self.length(&length)?.saturating_add(1);
         self.put(length, Length { entries }.to_value())
+    }
+
+    fn replace(
+        &mut self,
+        slot: Slot,
+        jid: &Jid,
+        log: Log,
+        id: LogId,
+        value: Bytes,
+    ) -> Result<(), Error> {
+        let entry = key::entry(slot, jid, log, id);
+        match self.has(&entry)? {
+            true => self.put(entry, value),
+            false => Ok(()),
+        }
     }
 
     fn truncate(&mut self, slot: Slot, jid: &Jid, log: Log, through: LogId) -> Result<(), Error> {

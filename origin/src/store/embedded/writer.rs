@@ -326,7 +326,9 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 
 fn value_bytes(batch: &Batch) -> usize {
     let bytes = batch.writes.iter().map(|(_, write)| match write {
-        Write::Put { value, .. } | Write::Append { value, .. } => value.len(),
+        Write::Put { value, .. } | Write::Append { value, .. } | Write::Replace { value, .. } => {
+            value.len()
+        }
         Write::Delete { .. } | Write::Truncate { .. } | Write::Erase => 0,
     });
     bytes.sum()

@@ -124,6 +124,7 @@ impl Request<'_> {
             Write::Put { table, key, value } => self.put(place, jid, table, &key, value),
             Write::Delete { table, key } => self.delete(place, jid, table, &key),
             Write::Append { log, id, value } => self.append(place, log, id, &value),
+            Write::Replace { log, id, value } => self.replace(place, log, id, &value),
             Write::Truncate { log, through } => self.truncate(place, log, through),
             Write::Erase => self.erase(place, jid),
         }
@@ -166,6 +167,13 @@ impl Request<'_> {
 
     fn append(&mut self, place: Place, log: Log, id: LogId, value: &[u8]) {
         self.of_log("a", place, log);
+        self.call.push(key::at(log, id));
+        self.call.push(key::after(log, id));
+        self.call.push(key::entry(log, id, value));
+    }
+
+    fn replace(&mut self, place: Place, log: Log, id: LogId, value: &[u8]) {
+        self.act("r", [place.logs]);
         self.call.push(key::at(log, id));
         self.call.push(key::after(log, id));
         self.call.push(key::entry(log, id, value));
@@ -254,7 +262,7 @@ fn check(writes: &[(Jid, Write)]) -> Result<(), Error> {
                 return Err(Error::Unavailable(text));
             }
         }
-        if let Write::Append { value, .. } = write {
+        if let Write::Append { value, .. } | Write::Replace { value, .. } = write {
             bytes = bytes.saturating_add(value.len());
         }
     }

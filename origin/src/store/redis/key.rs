@@ -211,6 +211,13 @@ pub(super) fn at(log: Log, id: LogId) -> Vec<u8> {
     bound
 }
 
+/// The bound before the entry of this id.
+pub(super) fn before(log: Log, id: LogId) -> Vec<u8> {
+    let mut bound = vec![b'('];
+    bound.extend(head(log, id));
+    bound
+}
+
 /// The bound behind the entry of this id and any value.
 pub(super) fn after(log: Log, id: LogId) -> Vec<u8> {
     behind(log, id, b'(')

@@ -73,7 +73,7 @@ use self::meter::{Act, Meter};
 use self::script::{Call, Script};
 pub use self::url::UrlError;
 use self::url::{Address, Kind};
-use super::{Answer, Batch, Error, Log, LogId, Snapshot, Store, Table};
+use super::{Answer, Batch, Error, Log, LogId, Snapshot, Span, Store, Table};
 
 /// The version of all keys and values together.
 const FORMAT: u32 = 1;
@@ -281,10 +281,10 @@ impl Store for Redis {
         slot: Slot,
         owner: Jid,
         log: Log,
-        after: Option<LogId>,
+        span: Span,
         max: usize,
     ) -> Answer<'_, Vec<(LogId, Bytes)>> {
-        let read = self.read_entries(slot, owner, log, after, max);
+        let read = self.read_entries(slot, owner, log, span, max);
         Box::pin(self.meter.of(Act::Read, read))
     }
 

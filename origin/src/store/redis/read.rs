@@ -9,7 +9,7 @@ use futures_util::future;
 use super::commit::KEY_BYTES_MAX;
 use super::key::Field;
 use super::{Redis, SLOTS_AT_ONCE, key, read};
-use crate::store::{Error, Log, LogId, Snapshot, Table};
+use crate::store::{Error, Log, LogId, Snapshot, Span, Table};
 
 /// What is known of a domain's accounts in one slot.
 struct Page {
@@ -81,19 +81,26 @@ impl Redis {
         slot: Slot,
         owner: Jid,
         log: Log,
-        after: Option<LogId>,
+        span: Span,
         max: usize,
     ) -> Result<Vec<(LogId, Bytes)>, Error> {
-        let from = match after {
+        let from = match span.after {
             None => Some(key::first(log)),
             Some(id) => key::from_after(log, id),
         };
         let Some(from) = from.filter(|_| max > 0) else {
             return Ok(Vec::new());
         };
-        let mut command = cmd("ZRANGEBYLEX");
-        command.arg(self.keys.logs(slot, &owner)).arg(from);
-        command.arg(key::beyond(log)).arg("LIMIT").arg(0);
+        let to = span
+            .before
+            .map_or_else(|| key::beyond(log), |id| key::before(log, id));
+        let (name, first, second) = match span.is_backwards {
+            true => ("ZREVRANGEBYLEX", to, from),
+            false => ("ZRANGEBYLEX", from, to),
+        };
+        let mut command = cmd(name);
+        command.arg(self.keys.logs(slot, &owner)).arg(first);
+        command.arg(second).arg("LIMIT").arg(0);
         command.arg(i64::try_from(max).unwrap_or(i64::MAX));
         let entries: Vec<Vec<u8>> = read(self.command(command).await?)?;
         let entries = entries.into_iter().map(|entry| {

@@ -2,6 +2,7 @@
 //!
 //! A behaviour is a function of any store; [`suite`] makes a test of each for one store.
 
+mod logs;
 pub(super) mod owned;
 
 use std::collections::BTreeSet;
@@ -11,8 +12,13 @@ use bytes::Bytes;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
 
-use self::owned::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, delete, id, jid, put, truncate};
-use super::{Batch, CREDENTIALS, Error, LogId, SLEEPING, Store, Write};
+pub(super) use self::logs::{
+    a_log_is_read_backwards_and_between_two_places, a_log_is_read_in_pages,
+    an_append_repeated_changes_nothing, an_entry_is_replaced_where_there_is_one,
+    truncating_removes_up_to_and_including,
+};
+use self::owned::{ARCHIVE, OFFLINE, Owned, ROSTER, VCARD, append, delete, jid, put, truncate};
+use super::{Batch, CREDENTIALS, Error, SLEEPING, Store, Write};
 
 /// Makes a test of every behaviour; `$open` gives an empty store and what must outlive it. Or one
 /// test of all of them, where what the stores stand on takes long to begin: `$open` makes an empty
@@ -30,6 +36,8 @@ macro_rules! suite {
             values_of_owners_tables_and_keys_are_apart,
             load_gives_resident_rows_and_log_lengths,
             a_log_is_read_in_pages,
+            a_log_is_read_backwards_and_between_two_places,
+            an_entry_is_replaced_where_there_is_one,
             an_append_repeated_changes_nothing,
             truncating_removes_up_to_and_including,
             erasing_leaves_nothing_of_the_owner_alone,
@@ -127,74 +135,6 @@ pub(super) async fn load_gives_resident_rows_and_log_lengths(store: &dyn Store) 
     let row = |key: &str, value: &str| (ROSTER.id, key.into(), Bytes::from(value.to_owned()));
     assert_eq!(loaded.rows, [row("r1", "1"), row("r2", "2")]);
     assert_eq!(loaded.logs, [(OFFLINE.id, 2), (ARCHIVE.id, 1)]);
-}
-
-pub(super) async fn a_log_is_read_in_pages(store: &dyn Store) {
-    let owned = Owned::claim(store).await;
-    // Not in order, and of lengths whose text would sort otherwise.
-    let entries = [1, 9, 10, 300, 2, 70_000, 256];
-    owned
-        .commit("a@x", entries.map(|millis| append(ARCHIVE, millis)))
-        .await;
-    owned.commit("a@x", [append(OFFLINE, 5)]).await;
-    let all = [1, 2, 9, 10, 256, 300, 70_000];
-    assert_eq!(owned.log("a@x", ARCHIVE, None, 100).await, all);
-    assert_eq!(owned.log("a@x", ARCHIVE, None, 3).await, all[..3]);
-    assert_eq!(owned.log("a@x", ARCHIVE, Some(id(9)), 3).await, all[3..6]);
-    let before_second = LogId {
-        millis: 9,
-        count: u32::MAX,
-    };
-    assert_eq!(
-        owned.log("a@x", ARCHIVE, Some(before_second), 1).await,
-        [10]
-    );
-    assert_eq!(owned.log("a@x", ARCHIVE, Some(id(70_000)), 3).await, [0; 0]);
-    let last = LogId {
-        millis: u64::MAX,
-        count: u32::MAX,
-    };
-    assert_eq!(owned.log("a@x", ARCHIVE, Some(last), 3).await, [0; 0]);
-    assert_eq!(owned.log("a@x", ARCHIVE, None, 0).await, [0; 0]);
-}
-
-pub(super) async fn an_append_repeated_changes_nothing(store: &dyn Store) {
-    let owned = Owned::claim(store).await;
-    let again = Write::Append {
-        log: OFFLINE,
-        id: id(1),
-        value: "other".into(),
-    };
-    owned
-        .commit("a@x", [append(OFFLINE, 1), again.clone()])
-        .await;
-    owned.commit("a@x", [again, append(OFFLINE, 2)]).await;
-    assert_eq!(owned.log("a@x", OFFLINE, None, 10).await, [1, 2]);
-    assert_eq!(owned.logs("a@x").await, [(OFFLINE.id, 2)]);
-}
-
-pub(super) async fn truncating_removes_up_to_and_including(store: &dyn Store) {
-    let owned = Owned::claim(store).await;
-    owned
-        .commit("a@x", (1..=5).map(|millis| append(OFFLINE, millis)))
-        .await;
-    owned.commit("a@x", [append(ARCHIVE, 1)]).await;
-    owned.commit("a@x", [truncate(OFFLINE, 2)]).await;
-    assert_eq!(owned.log("a@x", OFFLINE, None, 10).await, [3, 4, 5]);
-    assert_eq!(owned.logs("a@x").await, [(OFFLINE.id, 3), (ARCHIVE.id, 1)]);
-    // Twice is once; and what the same batch appended before goes too.
-    owned
-        .commit(
-            "a@x",
-            [
-                truncate(OFFLINE, 2),
-                append(OFFLINE, 6),
-                truncate(OFFLINE, 6),
-            ],
-        )
-        .await;
-    assert_eq!(owned.log("a@x", OFFLINE, None, 10).await, [0; 0]);
-    assert_eq!(owned.logs("a@x").await, [(ARCHIVE.id, 1)]);
 }
 
 pub(super) async fn erasing_leaves_nothing_of_the_owner_alone(store: &dyn Store) {

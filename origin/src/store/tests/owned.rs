@@ -5,7 +5,7 @@ use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
 
-use crate::store::{Batch, Log, LogId, Snapshot, Store, Table, Write};
+use crate::store::{Batch, Log, LogId, Snapshot, Span, Store, Table, Write};
 
 pub(in crate::store) const ROSTER: Table = Table {
     id: 200,
@@ -90,15 +90,35 @@ impl<'a> Owned<'a> {
         after: Option<LogId>,
         max: usize,
     ) -> Vec<u64> {
-        let owner = jid(owner);
-        let read = self
-            .store
-            .read_log(self.slot(&owner), owner, log, after, max);
-        let entries = read.await.expect("read");
+        self.span(owner, log, Span::after(after), max).await
+    }
+
+    pub(in crate::store) async fn span(
+        &self,
+        owner: &str,
+        log: Log,
+        span: Span,
+        max: usize,
+    ) -> Vec<u64> {
+        let entries = self.entries(owner, log, span, max).await;
         for (id, value) in &entries {
             assert_eq!(value, &id.millis.to_string());
         }
         entries.iter().map(|(id, _)| id.millis).collect()
+    }
+
+    pub(in crate::store) async fn entries(
+        &self,
+        owner: &str,
+        log: Log,
+        span: Span,
+        max: usize,
+    ) -> Vec<(LogId, Bytes)> {
+        let owner = jid(owner);
+        let read = self
+            .store
+            .read_log(self.slot(&owner), owner, log, span, max);
+        read.await.expect("read")
     }
 
     pub(in crate::store) async fn logs(&self, owner: &str) -> Vec<(u8, u64)> {
@@ -168,5 +188,13 @@ pub(in crate::store) fn truncate(log: Log, millis: u64) -> Write {
     Write::Truncate {
         log,
         through: id(millis),
+    }
+}
+
+pub(in crate::store) fn replace(log: Log, millis: u64, value: &'static str) -> Write {
+    Write::Replace {
+        log,
+        id: id(millis),
+        value: value.into(),
     }
 }

@@ -78,6 +78,17 @@ fn a_persistent_room_stays() {
     assert!(room(&mut rig).occupants.is_empty());
 }
 
+/// §10.1.1: what was never configured was never there, whatever it would have been.
+#[test]
+fn a_locked_room_goes_with_its_creator() {
+    let mut rig = world(&["a"]);
+    let mut a = rig.online("a@x/r");
+    join(&mut rig, &mut a, "A");
+    settings(&mut rig).is_persistent = true;
+    rig.send(&mut a, "<presence type='unavailable' to='den@rooms.x/A'/>");
+    assert!(!rig.store.has(&jid(DEN)));
+}
+
 /// §18.1.2, §12.1: whoever cannot be reached is removed; any other error is its own affair.
 #[test]
 fn an_error_that_says_that_nobody_is_there_removes_the_occupant() {

@@ -49,6 +49,7 @@ fn a_message_goes_to_everybody() {
 fn who_may_not_speak_is_told() {
     let (mut rig, mut clients) = den(&["a", "b"]);
     let mut other = rig.online("b@x/other");
+    rig.received(&clients[1]);
     let refused = say(&mut rig, &mut other, "<body>x</body>");
     has(&refused[0], &["type='error'", "<not-acceptable "]);
     settings(&mut rig).is_moderated = true;
@@ -198,6 +199,7 @@ fn who_writes_too_fast_is_told_to_wait() {
 fn history_is_bounded() {
     let mut rig = Rig::with(1, &["a@x"], |config| {
         config.muc.history_max = 5;
+        config.limits.account_idle_secs = 600;
         config.muc.messages_per_occupant = 1000;
     });
     let mut a = rig.online("a@x/r");

@@ -1,8 +1,15 @@
 //! What a new owner of a room's slot does.
 
-use couplet_proto::link::epoch::Epoch;
+use couplet_proto::link::frame::ToOrigin;
 
 use super::*;
+use crate::shard::rig::{EPOCH, jid};
+
+/// The slot of the room goes to another owner, who knows only the store.
+fn take_over(rig: &mut Rig) {
+    rig.move_slot(DEN, EPOCH);
+    rig.up_at(&jid(DEN), EPOCH, ToOrigin::Expect(Vec::new()));
+}
 
 /// Everybody is still there, and nobody has to enter again.
 #[test]
@@ -13,7 +20,7 @@ fn a_room_survives_its_owner() {
     rig.tick(61_000);
     rig.received(&clients[0]);
     rig.received(&clients[1]);
-    rig.move_slot(DEN, Epoch(4));
+    take_over(&mut rig);
     let message = format!("<message type='groupchat' to='{DEN}'><body>x</body></message>");
     rig.send(&mut clients[1], &message);
     has(
@@ -27,22 +34,48 @@ fn a_room_survives_its_owner() {
     );
 }
 
-/// What was sent of late is sent again, from the same numbers.
+/// What was stored and may not have been sent is sent, from its number; not to those who entered
+/// after it, who had it as history.
 #[test]
 fn late_messages_are_sent_again_from_their_numbers() {
-    let (mut rig, mut clients) = den(&["a", "b"]);
+    let (mut rig, mut clients) = den(&["a", "b", "c"]);
     let message = format!("<message type='groupchat' to='{DEN}'><body>x</body></message>");
     rig.send(&mut clients[0], &message);
-    assert_eq!(rig.received(&clients[1]).len(), 1);
-    let before = room(&mut rig).last;
-    rig.move_slot(DEN, Epoch(4));
-    // The connections would know them; the edges of these tests are lists.
-    let again = rig.received(&clients[1]);
-    assert_eq!(again.len(), 1, "{again:?}");
-    has(&again[0], &["<body>x</body>"]);
+    for client in &clients {
+        assert_eq!(rig.received(client).len(), 1);
+    }
     let room = room(&mut rig);
-    assert!(!room.is_fresh);
-    assert_eq!(room.last, before);
+    let mut unsent = room.history[0].clone();
+    unsent.number += 1;
+    room.last = unsent.number;
+    room.history.push_back(unsent);
+    let c = room.occupants.get_mut(&jid("c@x/r"));
+    c.expect("in the room").since = room.last;
+    room.is_fresh = true;
+    // The first stanza comes after what is sent again.
+    rig.send(
+        &mut clients[1],
+        "<presence to='den@rooms.x/B'><show>xa</show></presence>",
+    );
+    let seen = rig.received(&clients[0]);
+    let bodies = seen.iter().filter(|it| it.contains("<body>x</body>"));
+    assert!(bodies.count() >= 1, "{seen:?}");
+    has(seen.last().expect("the presence"), &["<show>xa</show>"]);
+    assert_eq!(rig.received(&clients[2]).len(), 1, "the presence alone");
+}
+
+/// A session that is there says nothing when it is asked.
+#[test]
+fn those_who_are_there_stay() {
+    let (mut rig, clients) = den(&["a", "b"]);
+    rig.tick(61_000);
+    take_over(&mut rig);
+    rig.tick(11_000);
+    for client in &clients {
+        assert_eq!(rig.received(client), Vec::<String>::new());
+    }
+    assert!(room(&mut rig).probes_at.is_none());
+    assert_eq!(room(&mut rig).occupants.len(), 2);
 }
 
 /// §18.1.2: a session that ended unheard of is asked, and leaves.
@@ -55,7 +88,7 @@ fn ghosts_leave() {
         .get(&clients[1].jid)
         .cloned()
         .expect("in the room");
-    ghost.jid = crate::shard::rig::jid("b@x/ghost");
+    ghost.jid = jid("b@x/ghost");
     ghost.nick = "G".into();
     room(&mut rig).occupants.insert(ghost);
     room(&mut rig).is_fresh = true;

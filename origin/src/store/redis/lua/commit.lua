@@ -116,6 +116,14 @@ function acts.a()
   end
 end
 
+-- replace: entries, first and beyond of the id, entry
+function acts.r()
+  local entries, from, to, entry = key(), operand(), operand(), operand()
+  if redis.call('ZREMRANGEBYLEX', entries, from, to) > 0 then
+    redis.call('ZADD', entries, 0, entry)
+  end
+end
+
 -- truncate: rows, field of the length, entries, first and beyond of the log, beyond of the id
 function acts.t()
   local rows, field, entries, first, beyond = key(), operand(), key(), operand(), operand()

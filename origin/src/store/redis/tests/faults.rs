@@ -2,12 +2,12 @@
 
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use super::server::{BETWEEN, IN_TIME, Server};
 use super::{commit_in_time, open, open_with, patient, refusal, words};
-use crate::store::redis::{OpenError, Options};
+use crate::store::redis::{OpenError, Options, Redis};
 use crate::store::tests::owned::{OFFLINE, Owned, ROSTER, append, jid, put, truncate};
 use crate::store::{Error, Store, Write};
 
@@ -17,6 +17,17 @@ fn impatient(url: &str) -> Options {
         response_timeout: Duration::from_millis(300),
         connect_timeout: Duration::from_millis(300),
         ..Options::new(url)
+    }
+}
+
+/// Opens one of that sort; a machine with much to do may take longer than it waits.
+async fn open_impatient(url: &str) -> Redis {
+    let started = Instant::now();
+    loop {
+        match open_with(impatient(url), "a").await {
+            Ok(store) => return store,
+            Err(error) => assert!(started.elapsed() < IN_TIME, "{error}"),
+        }
     }
 }
 
@@ -47,19 +58,22 @@ async fn what_was_acknowledged_survives_a_kill() {
 async fn a_connection_that_is_cut_again_and_again_loses_and_doubles_nothing() {
     let (store, server) = open().await;
     let owned = Owned::claim(&store).await;
+    let cuts = Arc::new(AtomicU32::new(0));
     let cut = Arc::new(AtomicBool::new(true));
-    let (port, go_on) = (server.port().to_string(), Arc::clone(&cut));
+    let port = server.port().to_string();
+    let (count, go_on) = (Arc::clone(&cuts), Arc::clone(&cut));
     let cutter = std::thread::spawn(move || {
-        let mut cuts = 0;
         while go_on.load(Ordering::Relaxed) {
             let mut cli = Command::new("redis-cli");
             cli.args(["-p", &port, "CLIENT", "KILL", "TYPE", "normal"]);
-            cuts += u32::from(cli.output().is_ok_and(|output| output.status.success()));
+            let is_cut = cli.output().is_ok_and(|output| output.status.success());
+            count.fetch_add(u32::from(is_cut), Ordering::Relaxed);
         }
-        cuts
     });
     let mut last = 0;
-    for number in 1..=500 {
+    // As many as it takes: how often it is cut meanwhile depends on what else the machine does.
+    while last < 500 || cuts.load(Ordering::Relaxed) <= 10 {
+        let number = last + 1;
         // Each takes back what the one before appended, so one that came late would show.
         let writes = [
             put(ROSTER, "k", &number.to_string()),
@@ -74,8 +88,7 @@ async fn a_connection_that_is_cut_again_and_again_loses_and_doubles_nothing() {
         last = number;
     }
     cut.store(false, Ordering::Relaxed);
-    let cuts = cutter.join().expect("ends");
-    assert!(cuts > 10, "only {cuts}");
+    cutter.join().expect("ends");
     commit_in_time(&owned, "other").await;
     assert_eq!(
         owned.get("a@x", ROSTER, "k").await,
@@ -182,13 +195,12 @@ async fn too_few_replicas_are_told() {
 #[tokio::test]
 async fn a_redis_that_stands_still_is_not_waited_for_without_end() {
     let server = Server::start();
-    let store = open_with(impatient(&server.url()), "a").await;
-    let store = store.expect("opens");
-    let claimed = open_with(patient(&server.url()), "a").await.expect("opens");
-    let owned = Owned::claim(&claimed).await;
+    let store = open_impatient(&server.url()).await;
+    let patient = open_with(patient(&server.url()), "a").await.expect("opens");
+    let claimed = Owned::claim(&patient).await;
     let owned = Owned {
         store: &store,
-        epoch: owned.epoch,
+        epoch: claimed.epoch,
     };
     commit_in_time(&owned, "before").await;
     server.signal("-STOP");
@@ -201,7 +213,7 @@ async fn a_redis_that_stands_still_is_not_waited_for_without_end() {
     assert!(refused.contains("did not answer within"), "{refused}");
     let loaded = store.load(owned.slot(&jid("a@x")), jid("a@x")).await;
     assert!(matches!(loaded, Err(Error::Unavailable(_))), "{loaded:?}");
-    assert!(started.elapsed() < Duration::from_secs(10));
+    assert!(started.elapsed() < IN_TIME);
     server.signal("-CONT");
     let started = Instant::now();
     while let Err(error) = store
@@ -212,7 +224,7 @@ async fn a_redis_that_stands_still_is_not_waited_for_without_end() {
         tokio::time::sleep(BETWEEN).await;
     }
     server.until(&["PING"], "PONG");
-    assert_eq!(owned.get("a@x", ROSTER, "k").await, Some("last".into()));
+    assert_eq!(claimed.get("a@x", ROSTER, "k").await, Some("last".into()));
 }
 
 #[tokio::test]
