@@ -1,6 +1,5 @@
 //! Presence: broadcast, probe, directed (RFC 6121 §4).
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use couplet_proto::link::id::SessionId;

@@ -117,6 +117,10 @@ impl Shard {
         account.credentials = credentials.map(Box::new);
         account.slots = slots;
         account.marks.renew(marks.transpose()?.unwrap_or_default());
+        // A room keeps what its messages came from with them.
+        for (source, at) in account.slots.muc.sources() {
+            account.marks.note(source, at, true);
+        }
         if self.epoch_of(resident.slot).is_none() {
             // Read for a login that goes on here: the sessions are another owner's.
             return Ok(());

@@ -17,7 +17,20 @@ fn den(shards: u16, names: &[&str]) -> (Rig, Vec<Client>) {
     let mut clients = Vec::new();
     for name in names {
         let mut client = rig.online(&format!("{name}@x/r"));
-        rig.send(&mut client, &format!("<presence to='{ROOM}/{name}'/>"));
+        let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
+        rig.send(
+            &mut client,
+            &format!("<presence to='{ROOM}/{name}'>{join}</presence>"),
+        );
+        if clients.is_empty() {
+            let form = "<x xmlns='jabber:x:data' type='submit'/>";
+            let ns = "http://jabber.org/protocol/muc#owner";
+            let query = format!("<query xmlns='{ns}'>{form}</query>");
+            rig.send(
+                &mut client,
+                &format!("<iq type='set' id='o' to='{ROOM}'>{query}</iq>"),
+            );
+        }
         clients.push(client);
     }
     for client in &clients {
@@ -51,7 +64,7 @@ fn who_can_be_reached_is_reached_with_one_frame_for_each_shard() {
     for client in &clients {
         assert_eq!(heard(&mut rig, client), ["m1"]);
     }
-    assert_eq!(rig.taken(&clients[0]), 3, "everybody has it");
+    assert_eq!(rig.taken(&clients[0]), 4, "everybody has it");
 }
 
 #[test]
@@ -62,7 +75,7 @@ fn who_sleeps_gets_it_on_coming_back() {
     rig.send(&mut clients[0], &message(1));
     rig.lose(&clients[1]);
     rig.send(&mut clients[0], &message(2));
-    assert_eq!(rig.taken(&clients[0]), 4, "stored for the one who sleeps");
+    assert_eq!(rig.taken(&clients[0]), 5, "stored for the one who sleeps");
     let mut sleeper = clients[1].clone();
     let resumed = rig.resume(&mut sleeper, &id, 0);
     assert!(matches!(resumed, ToEdge::Resumed { .. }), "{resumed:?}");
@@ -105,7 +118,7 @@ fn what_is_sent_again_to_a_new_owner_of_the_receiver_comes_once() {
     rig.up_at(&account, NEXT, ToOrigin::Expect(vec![clients[1].session]));
     rig.up_at(&account, NEXT, ToOrigin::Attach(Box::new(attachment)));
     assert_eq!(heard(&mut rig, &clients[1]), ["m2"]);
-    assert_eq!(rig.taken(&clients[0]), 4);
+    assert_eq!(rig.taken(&clients[0]), 5);
 }
 
 #[test]

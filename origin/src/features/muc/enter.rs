@@ -129,10 +129,11 @@ fn not_here(ctx: &mut Ctx<'_>, stanza: &Stanza) {
         .attr("affiliation", Affiliation::None.name())
         .attr("role", Role::None.name())
         .text_child("reason", "You are not in the room.");
-    let codes = [110, 307, 333].map(|code: u16| {
-        Element::new("status", ns::MUC_USER).attr("code", code.to_string())
-    });
-    let x = Element::new("x", ns::MUC_USER).child(item).children_from(codes);
+    let codes = [110, 307, 333]
+        .map(|code: u16| Element::new("status", ns::MUC_USER).attr("code", code.to_string()));
+    let x = Element::new("x", ns::MUC_USER)
+        .child(item)
+        .children_from(codes);
     let mut kick = Stanza::new(Kind::Presence, Type::Unavailable).child(&x);
     kick.id = stanza.id.clone();
     kick.from = stanza.to.clone();

@@ -99,6 +99,7 @@ mod stage;
 
 use std::sync::Arc;
 
+use couplet_proto::link::id::Source;
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
@@ -138,6 +139,12 @@ pub(super) static FEATURE: Feature = Feature {
 // === impl PerAccount ===
 
 impl PerAccount {
+    /// What the messages of a room came from that it keeps, oldest first, and when.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (Source, u64)> {
+        let history = self.0.iter().flat_map(|room| &room.history);
+        history.filter_map(|past| Some((past.source?, past.at)))
+    }
+
     /// Whether there is a room, or a list of them.
     pub fn is_anything(&self) -> bool {
         self.0.is_some() || self.1.is_some()

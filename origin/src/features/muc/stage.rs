@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use couplet_proto::link::id::SessionId;
+use couplet_proto::xmpp::ns;
 use couplet_proto::{Jid, Stanza};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -108,7 +109,10 @@ impl Stage {
         let mut stanza = stanza(xml).from(jid(from));
         stanza.to.get_or_insert(self.account.jid.clone());
         self.run(|ctx| received(ctx, Arc::new(stanza), 0));
-        self.routed()
+        let mut routed = self.routed();
+        // What a room tells its service by the way is no answer.
+        routed.retain(|stanza| !stanza.contains(ns::ROOM_LISTING));
+        routed
     }
 
     /// What was sent since the last call.
@@ -170,7 +174,11 @@ fn room(jid: &Jid) -> Room {
     Room {
         jid: jid.clone(),
         name: SessionId(7),
-        settings: Settings::default(),
+        settings: Settings {
+            // It has nobody in it.
+            is_persistent: true,
+            ..Settings::default()
+        },
         is_locked: false,
         members: Default::default(),
         occupants: Occupants::default(),

@@ -36,7 +36,7 @@ fn affiliate(rig: &mut Rig, bare: &str, affiliation: Affiliation, nick: Option<&
 fn who_enters_gets_everything_in_order() {
     let mut rig = world(&["a", "b"]);
     let mut a = rig.online("a@x/r");
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     rig.send(
         &mut a,
         "<message type='groupchat' to='den@rooms.x'><body>hi</body></message>",
@@ -104,16 +104,26 @@ fn a_new_room_is_locked() {
     has(&rig.ask(&mut b, message), &["<item-not-found "]);
 }
 
-/// §7.2.17: a client of groupchat 1.0 enters too, and need not configure what it creates.
+/// §7.2.1: who does not ask to join and is not in the room is told so, and nothing comes of it.
 #[test]
-fn a_client_without_the_element_enters_too() {
+fn who_thinks_that_it_is_there_is_told_that_it_is_not() {
     let mut rig = world(&["a", "b"]);
     let mut a = rig.online("a@x/r");
-    let received = enter(&mut rig, &mut a, "A", "");
-    has(&received[0], &["affiliation='owner'", "code='110'"]);
-    assert!(!room(&mut rig).is_locked);
+    let codes = [
+        "type='unavailable'",
+        "code='110'",
+        "code='307'",
+        "code='333'",
+    ];
+    has(&enter(&mut rig, &mut a, "A", "")[0], &codes);
+    assert!(rig.account_mut(DEN).is_none_or(|it| !it.is_somebody()));
+    open(&mut rig, &mut a, "A");
+    rig.received(&a);
     let mut b = rig.online("b@x/r");
-    has(&enter(&mut rig, &mut b, "B", "")[1], &["code='110'"]);
+    has(&enter(&mut rig, &mut b, "B", "")[0], &codes);
+    assert!(rig.received(&a).is_empty());
+    join(&mut rig, &mut b, "B");
+    assert_eq!(room(&mut rig).occupants.len(), 2);
 }
 
 /// §10.1.1: the operator says who may create rooms.
@@ -172,7 +182,7 @@ fn a_password_is_asked_for() {
 fn only_members_enter_a_members_only_room_and_nobody_who_is_banned() {
     let mut rig = world(&["a", "b"]);
     let (mut a, mut b) = (rig.online("a@x/r"), rig.online("b@x/r"));
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     settings(&mut rig).is_members_only = true;
     refused(
         &join(&mut rig, &mut b, "B"),
@@ -193,7 +203,7 @@ fn only_members_enter_a_members_only_room_and_nobody_who_is_banned() {
 fn a_nick_of_somebody_else_is_a_conflict() {
     let mut rig = world(&["a", "b"]);
     let (mut a, mut b) = (rig.online("a@x/r"), rig.online("b@x/r"));
-    enter(&mut rig, &mut a, "Alice", "");
+    open(&mut rig, &mut a, "Alice");
     affiliate(&mut rig, "c@x", Affiliation::Member, Some("Carol"));
     for nick in ["Alice", "ALICE", "AIice", "\u{391}lice", "Carol", "carol"] {
         refused(&join(&mut rig, &mut b, nick), "cancel", "conflict");
@@ -236,7 +246,7 @@ fn a_user_s_second_session_shares_the_nick() {
 fn a_full_room_lets_admins_in_only() {
     let mut rig = world(&["a", "b", "c"]);
     let (mut a, mut b) = (rig.online("a@x/r"), rig.online("b@x/r"));
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     settings(&mut rig).occupants_max = 1;
     refused(&join(&mut rig, &mut b, "B"), "wait", "service-unavailable");
     affiliate(&mut rig, "b@x", Affiliation::Admin, None);
@@ -249,7 +259,7 @@ fn too_many_who_enter_at_once_are_told_to_wait() {
     let accounts = ["a@x", "b@x", "c@x"];
     let mut rig = Rig::with(1, &accounts, |config| config.muc.joins_per_second = 1);
     let mut a = rig.online("a@x/r");
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     let (mut b, mut c) = (rig.online("b@x/r"), rig.online("c@x/r"));
     has(&join(&mut rig, &mut b, "B")[1], &["code='110'"]);
     refused(&join(&mut rig, &mut c, "C"), "wait", "resource-constraint");

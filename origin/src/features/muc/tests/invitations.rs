@@ -23,7 +23,7 @@ fn decline(to: &str) -> String {
 fn somebody_is_invited_and_declines() {
     let mut rig = world(&["a", "h"]);
     let (mut a, mut h) = (rig.online("a@x/r"), rig.online("h@x/r"));
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     settings(&mut rig).password = Some("burn".to_owned());
     rig.send(&mut a, &invite("h@x"));
     let invited = rig.received(&h).remove(0);
@@ -100,7 +100,7 @@ fn who_may_not_invite_is_told() {
 fn who_is_invited_to_a_members_only_room_may_enter() {
     let mut rig = world(&["a", "h"]);
     let (mut a, mut h) = (rig.online("a@x/r"), rig.online("h@x/r"));
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     rig.send(&mut a, &invite("h@x"));
     settings(&mut rig).is_members_only = true;
     rig.received(&h);

@@ -186,7 +186,7 @@ fn who_writes_too_fast_is_told_to_wait() {
     let accounts = ["a@x", "b@x"];
     let mut rig = Rig::with(1, &accounts, |config| config.muc.messages_per_occupant = 2);
     let mut a = rig.online("a@x/r");
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     for wanted in ["<body>", "<body>", "<policy-violation "] {
         has(&say(&mut rig, &mut a, "<body>x</body>")[0], &[wanted]);
     }
@@ -203,7 +203,7 @@ fn history_is_bounded() {
         config.muc.messages_per_occupant = 1000;
     });
     let mut a = rig.online("a@x/r");
-    enter(&mut rig, &mut a, "A", "");
+    open(&mut rig, &mut a, "A");
     settings(&mut rig).history_max = 5;
     for _ in 0..50 {
         say(&mut rig, &mut a, "<body>x</body>");

@@ -48,6 +48,18 @@ fn enter(rig: &mut Rig, client: &mut Client, nick: &str, children: &str) -> Vec<
     rig.received(client)
 }
 
+/// A client creates the room under a nick and opens it as it is (§10.1.2); what it got on entering.
+fn open(rig: &mut Rig, client: &mut Client, nick: &str) -> Vec<String> {
+    let entered = join(rig, client, nick);
+    let form = "<x xmlns='jabber:x:data' type='submit'/>";
+    let query = format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>");
+    rig.ask(
+        client,
+        &format!("<iq type='set' id='open' to='{DEN}'>{query}</iq>"),
+    );
+    entered
+}
+
 /// Clients of `a@x/r`, `b@x/r`, … are in the room, which the first of them has opened, under the
 /// nicks `A`, `B`, …; what that brought is thrown away.
 fn den(names: &[&str]) -> (Rig, Vec<Client>) {
@@ -56,8 +68,7 @@ fn den(names: &[&str]) -> (Rig, Vec<Client>) {
     for name in names {
         let mut client = rig.online(&format!("{name}@x/r"));
         if clients.is_empty() {
-            // Without the element the room is open at once.
-            enter(&mut rig, &mut client, &name.to_uppercase(), "");
+            open(&mut rig, &mut client, &name.to_uppercase());
         } else {
             join(&mut rig, &mut client, &name.to_uppercase());
         }

@@ -2,7 +2,6 @@
 
 use super::{ROOM, World, request};
 use crate::features::muc::affiliation::Role;
-use crate::features::muc::message;
 use crate::features::muc::settings::Settings;
 
 fn moderate(id: &str, content: &str) -> String {
@@ -78,9 +77,10 @@ fn only_what_was_said_is_taken_back() {
     });
     let subject = format!("<message type='groupchat' to='{ROOM}'><subject>s</subject></message>");
     world.rig.send(&mut world.owner, &subject);
-    world.quiet();
-    let room = super::room(Settings::default());
-    let id = message::stanza_id(&room, 1);
-    let answer = world.rig.ask(&mut world.owner, &moderate(&id, RETRACT));
+    let sent = world.rig.received(&world.owner).concat();
+    let (_, own) = sent.split_once("<stanza-id ").expect("it has one");
+    let (_, id) = own.split_once(" id='").expect("an id");
+    let (id, _) = id.split_once('\'').expect("quoted");
+    let answer = world.rig.ask(&mut world.owner, &moderate(id, RETRACT));
     assert!(answer.contains("<item-not-found "), "{answer}");
 }

@@ -43,6 +43,9 @@ fn say(stage: &mut Stage, nick: &str, payload: &str) -> String {
         room.last += 1;
         let past = Past {
             number: room.last,
+            id,
+            source: None,
+            arrived: 0,
             stanza: Arc::new(stanza),
             at,
             by: jid(&format!("{nick}@x")),
@@ -260,7 +263,7 @@ fn who_may_enter_may_read() {
     stage.with_room(|_, room| room.occupants.insert(occupant(Role::Participant)));
     check(&mut stage, &set("<max>1</max>"), &["1"], false);
     stage.with_room(|_, room| room.is_locked = true);
-    refuse(&mut stage, ROMEO, "", "<forbidden");
+    refuse(&mut stage, ROMEO, "", "<item-not-found");
     set_affiliation(&mut stage, Affiliation::Owner);
     check(&mut stage, &set("<max>1</max>"), &["1"], false);
 }
