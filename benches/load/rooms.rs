@@ -222,10 +222,11 @@ impl Crowd {
         let occupants = self.shape.occupants;
         let all = 0..self.writers.len();
         let (first, others): (Vec<_>, Vec<_>) = all.partition(|number| number % occupants == 0);
-        self.join_these(&first, "", 0).await?;
+        let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
+        self.join_these(&first, join, 0).await?;
+        self.open_these(&first).await?;
         let before = watched.usage()?;
         let started = Instant::now();
-        let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
         self.join_these(&others, join, first.len() as u64).await?;
         Ok(Cost {
             usage: watched.usage()?.since(before),
@@ -243,6 +244,27 @@ impl Crowd {
             writer.socket.flush().await?;
         }
         self.joined(before + numbers.len() as u64).await
+    }
+
+    /// Opens the new rooms of these occupants for others.
+    async fn open_these(&mut self, numbers: &[usize]) -> Result<()> {
+        for &number in numbers {
+            let writer = &mut self.writers[number];
+            let room = &writer.room;
+            // The message comes back when the request before it has been handled.
+            let text = format!(
+                "<iq type='set' id='open' to='{room}'>\
+                 <query xmlns='http://jabber.org/protocol/muc#owner'>\
+                 <x xmlns='jabber:x:data' type='submit'/></query></iq>\
+                 <message to='{room}' type='groupchat'><body>open</body></message>"
+            );
+            writer.socket.write_all(text.as_bytes()).await?;
+            writer.socket.flush().await?;
+        }
+        while self.shared.delivered.load(Ordering::Relaxed) < numbers.len() as u64 {
+            sleep(Duration::from_millis(1)).await;
+        }
+        Ok(())
     }
 
     /// Waits until so many are in.

@@ -184,9 +184,10 @@ impl Crowd {
                 .disconnects
                 .iter()
                 .map(move |it| format!("user{user}: {it:?}"));
-            failed.chain(lost).take(2)
+            // The latest say most.
+            failed.rev().take(2).chain(lost)
         });
-        let causes: Vec<_> = causes.take(6).collect();
+        let causes: Vec<_> = causes.take(40).collect();
         let strange = &records.strange;
         let unseen = records.unseen_occupants();
         let missing: Vec<_> = missing.collect();
@@ -348,12 +349,8 @@ async fn found(edges: &[SocketAddr], admin: SocketAddr, rooms: &[Room]) -> Optio
         stream.bind("here").await?;
         stream.send("<presence/>").await?;
         for &room in rooms {
-            // Without the element of the protocol the room is open at once.
-            let to = rooms::address(room);
-            stream
-                .send(&format!("<presence to='{to}/founder'/>"))
-                .await?;
-            while stream.next_step().await?.name != "message" {}
+            stream.send(&rooms::create(room, "founder")).await?;
+            while !is_answer(&stream.next_step().await?, "open") {}
         }
         Ok::<_, Cause>(stream)
     };

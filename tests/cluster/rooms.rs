@@ -56,7 +56,19 @@ pub(crate) fn address(room: Room) -> String {
 
 /// The presence by which a user enters.
 pub(crate) fn join(room: Room, user: User) -> String {
-    let (to, nick) = (address(room), nick(user));
+    enter(room, &nick(user))
+}
+
+/// What makes a room and opens it for others; the answer has the id `open`.
+pub(crate) fn create(room: Room, nick: &str) -> String {
+    let (to, enter) = (address(room), enter(room, nick));
+    let form = "<x xmlns='jabber:x:data' type='submit'/>";
+    let query = format!("<query xmlns='{MUC}#owner'>{form}</query>");
+    format!("{enter}<iq type='set' id='open' to='{to}'>{query}</iq>")
+}
+
+fn enter(room: Room, nick: &str) -> String {
+    let to = address(room);
     format!("<presence to='{to}/{nick}'><x xmlns='{MUC}'/></presence>")
 }
 
