@@ -53,26 +53,11 @@ impl Hot {
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
+    describe_rooms();
     describe_gauge!("couplet_origin_sessions", "Bound sessions, by shard.");
     describe_gauge!(
         "couplet_origin_accounts_resident",
         "Accounts in memory, by shard."
-    );
-    describe_gauge!(
-        "couplet_origin_rooms_resident",
-        "Rooms in memory, by shard; idle ones leave it and stay in the store."
-    );
-    describe_gauge!(
-        "couplet_origin_occupants",
-        "Sessions in the rooms in memory, by shard."
-    );
-    describe_counter!(
-        "couplet_origin_room_joins_total",
-        "Requests to enter a room, by outcome."
-    );
-    describe_counter!(
-        "couplet_origin_room_messages_total",
-        "Messages for everybody in a room, by outcome."
     );
     describe_gauge!(
         "couplet_origin_mailbox_events",
@@ -116,14 +101,6 @@ pub fn describe() {
         "Clients that asked for a former session, by outcome."
     );
     describe_counter!(
-        "couplet_origin_fans_total",
-        "Times that something was sent to many sessions at once, as rooms do."
-    );
-    describe_counter!(
-        "couplet_origin_fanned_total",
-        "Sessions that something was sent to at once with others."
-    );
-    describe_counter!(
         "couplet_origin_duplicates_total",
         "Stanzas sent again after a failure that had been applied before."
     );
@@ -140,6 +117,33 @@ pub fn describe() {
         "Messages for absent accounts, by outcome."
     );
     describe_cluster();
+}
+
+fn describe_rooms() {
+    describe_gauge!(
+        "couplet_origin_rooms_resident",
+        "Rooms in memory, by shard; idle ones leave it and stay in the store."
+    );
+    describe_gauge!(
+        "couplet_origin_occupants",
+        "Sessions in the rooms in memory, by shard."
+    );
+    describe_counter!(
+        "couplet_origin_room_joins_total",
+        "Requests to enter a room, by outcome."
+    );
+    describe_counter!(
+        "couplet_origin_room_messages_total",
+        "Messages for everybody in a room, by outcome."
+    );
+    describe_counter!(
+        "couplet_origin_fans_total",
+        "Times that something was sent to many sessions at once, as rooms do."
+    );
+    describe_counter!(
+        "couplet_origin_fanned_total",
+        "Sessions that something was sent to at once with others."
+    );
 }
 
 fn describe_cluster() {
