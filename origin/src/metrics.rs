@@ -16,6 +16,10 @@ pub(crate) struct Hot {
     pub(crate) sessions: Gauge,
     /// Accounts the shard has in memory.
     pub(crate) accounts: Gauge,
+    /// Rooms the shard has in memory.
+    pub(crate) rooms: Gauge,
+    /// Sessions in them.
+    pub(crate) occupants: Gauge,
     /// Events waiting in the shard's mailbox.
     pub(crate) mailbox: Gauge,
     /// Stanzas waiting for another shard's mailbox.
@@ -36,6 +40,8 @@ impl Hot {
         Self {
             sessions: gauge!("couplet_origin_sessions", "shard" => shard.clone()),
             accounts: gauge!("couplet_origin_accounts_resident", "shard" => shard.clone()),
+            rooms: gauge!("couplet_origin_rooms_resident", "shard" => shard.clone()),
+            occupants: gauge!("couplet_origin_occupants", "shard" => shard.clone()),
             mailbox: gauge!("couplet_origin_mailbox_events", "shard" => shard.clone()),
             backlog: gauge!("couplet_origin_backlog_stanzas", "shard" => shard.clone()),
             routes: gauge!("couplet_origin_routes", "shard" => shard),
@@ -47,6 +53,7 @@ impl Hot {
 
 /// Tells the recorder what each metric means.
 pub fn describe() {
+    describe_rooms();
     describe_gauge!("couplet_origin_sessions", "Bound sessions, by shard.");
     describe_gauge!(
         "couplet_origin_accounts_resident",
@@ -94,14 +101,6 @@ pub fn describe() {
         "Clients that asked for a former session, by outcome."
     );
     describe_counter!(
-        "couplet_origin_fans_total",
-        "Times that something was sent to many sessions at once, as rooms do."
-    );
-    describe_counter!(
-        "couplet_origin_fanned_total",
-        "Sessions that something was sent to at once with others."
-    );
-    describe_counter!(
         "couplet_origin_duplicates_total",
         "Stanzas sent again after a failure that had been applied before."
     );
@@ -118,6 +117,33 @@ pub fn describe() {
         "Messages for absent accounts, by outcome."
     );
     describe_cluster();
+}
+
+fn describe_rooms() {
+    describe_gauge!(
+        "couplet_origin_rooms_resident",
+        "Rooms in memory, by shard; idle ones leave it and stay in the store."
+    );
+    describe_gauge!(
+        "couplet_origin_occupants",
+        "Sessions in the rooms in memory, by shard."
+    );
+    describe_counter!(
+        "couplet_origin_room_joins_total",
+        "Requests to enter a room, by outcome."
+    );
+    describe_counter!(
+        "couplet_origin_room_messages_total",
+        "Messages for everybody in a room, by outcome."
+    );
+    describe_counter!(
+        "couplet_origin_fans_total",
+        "Times that something was sent to many sessions at once, as rooms do."
+    );
+    describe_counter!(
+        "couplet_origin_fanned_total",
+        "Sessions that something was sent to at once with others."
+    );
 }
 
 fn describe_cluster() {
@@ -183,6 +209,16 @@ pub(crate) fn stale_frame() {
 /// bring it.
 pub(crate) fn resumption(outcome: &'static str) {
     counter!("couplet_origin_resumptions_total", "outcome" => outcome).increment(1);
+}
+
+/// Somebody wanted to enter a room: `entered`, `created` or `refused`.
+pub(crate) fn room_join(outcome: &'static str) {
+    counter!("couplet_origin_room_joins_total", "outcome" => outcome).increment(1);
+}
+
+/// A message for everybody in a room: `sent` or `refused`.
+pub(crate) fn room_message(outcome: &'static str) {
+    counter!("couplet_origin_room_messages_total", "outcome" => outcome).increment(1);
 }
 
 /// A room, or whoever else sends to many, has sent to so many sessions at once.

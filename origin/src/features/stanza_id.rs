@@ -1,6 +1,7 @@
 //! XEP-0359: Unique and Stable Stanza IDs; and the delays of XEP-0203 that only a server may claim.
 //!
-//! Nothing is archived yet, so no ids are added; those that claim to be ours are taken away (§4).
+//! Accounts have no archive yet and so add no ids; those that claim to be ours are taken away (§4).
+//! Rooms have, and do.
 
 use couplet_proto::Jid;
 use couplet_proto::xmpp::error::StanzaError;
@@ -18,7 +19,7 @@ pub type PerSession = ();
 pub(super) static FEATURE: Feature = Feature {
     name: "stanza_id",
     spec: Spec::new("XEP-0359", "Unique and Stable Stanza IDs", "0.7.0")
-        .note("forged ids are removed; own ones come with an archive"),
+        .note("forged ids are removed; rooms add theirs"),
     disco: &[ns::STANZA_ID],
     disco_account: &[ns::STANZA_ID],
     sent: &[(Stage::Stamp, remove_forged_delays)],

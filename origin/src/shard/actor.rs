@@ -30,6 +30,9 @@ use crate::store::Store;
 /// Events of one round from each queue: bounds the time until what they caused goes out.
 const ROUND_MAX: usize = 256;
 
+/// Seconds from one count of the rooms to the next.
+const ROOMS_EVERY: u32 = 10;
+
 /// How long a stopping shard waits for what is under way.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -88,6 +91,8 @@ pub(crate) struct Actor {
     pub(super) late: Vec<Event>,
     /// How many gaps of the lease it has looked at.
     gaps: u64,
+    /// Seconds that have passed.
+    ticks: u32,
 }
 
 /// Where a shard has more to send than there is room.
@@ -139,6 +144,7 @@ impl Actor {
             heard,
             late: Vec::new(),
             gaps: 0,
+            ticks: 0,
         }
     }
 
@@ -215,6 +221,13 @@ impl Actor {
     fn ticked(&mut self) {
         self.hot.sessions.set(self.shard.session_count() as f64);
         self.hot.accounts.set(self.shard.resident_count() as f64);
+        // A walk over all accounts, and no figure that must be fresh.
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.ticks % ROOMS_EVERY == 0 {
+            let (rooms, occupants) = self.shard.room_count();
+            self.hot.rooms.set(rooms as f64);
+            self.hot.occupants.set(occupants as f64);
+        }
         let waiting = self.inbox.outer.len() + self.inbox.inner.len();
         self.hot.mailbox.set(waiting as f64);
         let backlog: usize = self.backlog.iter().map(VecDeque::len).sum();

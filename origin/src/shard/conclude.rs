@@ -211,8 +211,8 @@ impl Shard {
         }
     }
 
-    /// What a room makes of a stanza comes of that again when it is sent again: told apart from what
-    /// others make of it.
+    /// What a room makes of a stanza comes of that again when it is sent again: told apart from
+    /// what others make of it.
     fn room_of(&self, resident: &Resident) -> Option<u64> {
         let jid = &resident.account.jid;
         let is_room = self.shared.is_service(jid.domain());

@@ -2,7 +2,7 @@
 //! edges.
 //!
 //! ```text
-//! room's shard ─ one for each shard here and each origin ─▶ receivers' shards ─ one for each edge ─▶
+//! room's shard ─ one for each shard and origin ─▶ receivers' shards ─ one for each edge ─▶
 //! ```
 //!
 //! What could be said of each receiver is said of all at once as long as nothing is special about

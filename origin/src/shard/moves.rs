@@ -7,7 +7,7 @@ use couplet_proto::link::id::{PeerId, SessionId};
 use couplet_proto::link::peer::Forward;
 use couplet_proto::slot::Slot;
 
-use super::event::{Change, Event, Receipt, Routed, Work};
+use super::event::{Change, Event, Receipt, Routed, Work, concerns_sessions_only};
 use super::output::Output;
 use super::residents::Place;
 use super::routes::Resent;
@@ -202,6 +202,32 @@ impl Shard {
             },
         };
         self.local.push_back(Local::One(slot, routed));
+    }
+
+    /// A stanza for an account of a slot that this shard runs.
+    pub(super) fn routed(&mut self, slot: Slot, routed: super::event::Routed) {
+        match self.tenures.of_mut(slot) {
+            Tenure::Active(..) => {}
+            Tenure::Gathering(gathering) => {
+                let epoch = gathering.epoch;
+                return gathering.push(Event::Routed(slot, epoch, routed));
+            }
+            // Sent again when there is an owner.
+            Tenure::Leaving(..) => return,
+            Tenure::Absent => return self.outputs.push(Output::Route(slot, routed)),
+        }
+        let Some(to) = routed.stanza.to.clone() else {
+            return self.emit(Output::Settle(routed.receipt));
+        };
+        let is_known_absent = concerns_sessions_only(&routed.stanza)
+            && !self.shared.is_service(to.domain())
+            && !self.listing.contains(&slot)
+            && self.residents.find(to.bare()).is_none();
+        if is_known_absent {
+            // Nobody is there, and nothing would be kept: no need to read the account.
+            return self.emit(Output::Settle(routed.receipt));
+        }
+        self.run(&to, Work::Routed(routed), self.now);
     }
 
     /// The ways to slots have changed: what was sent there is sent again, in order.

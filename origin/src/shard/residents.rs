@@ -144,6 +144,15 @@ impl Residents {
         .collect()
     }
 
+    /// How many of them are rooms, and how many sessions are in those.
+    pub(super) fn rooms(&self) -> (usize, usize) {
+        let all = self.places.iter().flatten();
+        let rooms = all.filter_map(|resident| resident.account.slots.muc.occupants());
+        rooms.fold((0, 0), |(rooms, occupants), more| {
+            (rooms + 1, occupants + more)
+        })
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.index.len()

@@ -156,6 +156,11 @@ impl Shard {
         self.residents.len()
     }
 
+    /// How many rooms are in memory, and how many sessions are in them.
+    pub fn room_count(&self) -> (usize, usize) {
+        self.residents.rooms()
+    }
+
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
         self.sessions.len()

@@ -10,7 +10,7 @@ use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::error::Condition;
 
 use super::debts::Creditor;
-use super::event::{Answered, Event, Work, concerns_sessions_only, is_for_whoever_is_there};
+use super::event::{Answered, Event, Work, is_for_whoever_is_there};
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::{Local, Shard};
@@ -240,31 +240,6 @@ impl Shard {
         if let Some(place) = self.arriving.get(&session).copied() {
             self.run_at(place, work, self.now);
         }
-    }
-
-    pub(super) fn routed(&mut self, slot: Slot, routed: super::event::Routed) {
-        match self.tenures.of_mut(slot) {
-            Tenure::Active(..) => {}
-            Tenure::Gathering(gathering) => {
-                let epoch = gathering.epoch;
-                return gathering.push(Event::Routed(slot, epoch, routed));
-            }
-            // Sent again when there is an owner.
-            Tenure::Leaving(..) => return,
-            Tenure::Absent => return self.outputs.push(Output::Route(slot, routed)),
-        }
-        let Some(to) = routed.stanza.to.clone() else {
-            return self.emit(Output::Settle(routed.receipt));
-        };
-        let is_known_absent = concerns_sessions_only(&routed.stanza)
-            && !self.shared.is_service(to.domain())
-            && !self.listing.contains(&slot)
-            && self.residents.find(to.bare()).is_none();
-        if is_known_absent {
-            // Nobody is there, and nothing would be kept: no need to read the account.
-            return self.emit(Output::Settle(routed.receipt));
-        }
-        self.run(&to, Work::Routed(routed), self.now);
     }
 
     fn answered(&mut self, jid: &Jid, answered: Box<Answered>) {

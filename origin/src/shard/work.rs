@@ -71,14 +71,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Store(session) => resumption::store(ctx, session),
         Work::Kept(session, by) => resumption::kept(ctx, session, by),
         Work::Pay(debt) => ctx.effect(Effect::Pay(debt)),
-        Work::Wake | Work::Alarm => {
-            let service = ctx.shared.pipeline.service;
-            if let Some(service) = service
-                && ctx.shared.is_service(ctx.account.jid.domain())
-            {
-                (service.alarm)(ctx);
-            }
-        }
+        Work::Wake | Work::Alarm => alarm(ctx),
         Work::CatchUp(session) => {
             presence::catch_up(ctx, session);
             offline::try_again(ctx);
@@ -100,6 +93,16 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             login.verified(ctx, verified.edge, verified.connection, verified.step);
         }
         Work::Admin(request) => admin(ctx, *request),
+    }
+}
+
+/// A time has come, or the slot has a new owner: it matters to the addresses of services.
+fn alarm(ctx: &mut Ctx<'_>) {
+    let service = ctx.shared.pipeline.service;
+    if let Some(service) = service
+        && ctx.shared.is_service(ctx.account.jid.domain())
+    {
+        (service.alarm)(ctx);
     }
 }
 

@@ -30,6 +30,7 @@ use super::settings::Settings;
 use super::{avatar, history, likeness, record, update};
 use crate::config::RoomCreation;
 use crate::hooks::Ctx;
+use crate::metrics;
 
 /// Bytes one presence may take in a room; more get `policy-violation`: everybody is sent it, and
 /// whoever enters later.
@@ -84,6 +85,18 @@ pub(super) fn present(
     slot: &mut Option<Box<Room>>,
     stanza: &Stanza,
 ) -> Result<(), StanzaError> {
+    let done = seen_to(ctx, slot, stanza);
+    if done.is_err() {
+        metrics::room_join("refused");
+    }
+    done
+}
+
+fn seen_to(
+    ctx: &mut Ctx<'_>,
+    slot: &mut Option<Box<Room>>,
+    stanza: &Stanza,
+) -> Result<(), StanzaError> {
     if stanza.sender().is_bare() {
         // Only sessions are in rooms.
         return Ok(());
@@ -96,12 +109,14 @@ pub(super) fn present(
     }
     let Some(room) = slot else {
         let mut room = Box::new(create(ctx, &wish)?);
+        metrics::room_join("created");
         enter(ctx, &mut room, &wish, &[201]);
         *slot = Some(room);
         return Ok(());
     };
     let Some(known) = room.occupants.get(wish.jid) else {
         refuse(ctx, room, &wish)?;
+        metrics::room_join("entered");
         enter(ctx, room, &wish, &[]);
         return Ok(());
     };

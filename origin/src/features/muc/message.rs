@@ -16,6 +16,7 @@ use super::room::{Past, Room, Subject};
 use super::{archive, invite, presence, private, record, voice};
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
+use crate::metrics;
 use crate::store::LogId;
 
 /// How long a message is kept for those it may not have reached, in milliseconds.
@@ -42,7 +43,10 @@ pub(super) fn received(
         return private::received(ctx, room, stanza);
     }
     if stanza.type_ == Type::Groupchat {
-        return to_all(ctx, room, stanza, entered);
+        let sent = to_all(ctx, room, stanza, entered);
+        let outcome = if sent.is_ok() { "sent" } else { "refused" };
+        metrics::room_message(outcome);
+        return sent;
     }
     if let Some(x) = invite::find(stanza) {
         return invite::received(ctx, room, stanza, &x);

@@ -118,11 +118,24 @@ pub type PerSession = ();
 
 pub(super) static FEATURE: Feature = Feature {
     name: "muc",
-    spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.3"),
+    spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.5"),
     also: &[
         Spec::new("XEP-0317", "Hats", "0.3.1"),
         Spec::new("XEP-0425", "Moderated Message Retraction", "0.3.0"),
         Spec::new("XEP-0486", "MUC Avatars", "0.1.0"),
+        Spec::new("XEP-0249", "Direct MUC Invitations", "1.2")
+            .note("between users; a room's own invitations say it too"),
+        Spec::new("XEP-0308", "Last Message Correction", "1.2.1").note("passed on in rooms"),
+        Spec::new("XEP-0410", "MUC Self-Ping (Schrödinger's Chat)", "1.1.0"),
+        Spec::new(
+            "XEP-0421",
+            "Occupant identifiers for semi-anonymous MUCs",
+            "1.0.1",
+        ),
+        Spec::new("XEP-0424", "Message Retraction", "0.4.2").note("passed on in rooms"),
+        Spec::new("XEP-0444", "Message Reactions", "0.2.1").note("passed on in rooms"),
+        Spec::new("XEP-0461", "Message Replies", "0.2.1").note("passed on in rooms"),
+        Spec::new("XEP-0500", "MUC Slow Mode", "0.1.1"),
         Spec::new("XEP-0059", "Result Set Management", "1.0")
             .note("in lists of rooms, searches and archives"),
         Spec::new("XEP-0313", "Message Archive Management", "1.1.3").note("of rooms"),
@@ -139,6 +152,11 @@ pub(super) static FEATURE: Feature = Feature {
 // === impl PerAccount ===
 
 impl PerAccount {
+    /// How many sessions are in the room; `None` where there is no room.
+    pub(crate) fn occupants(&self) -> Option<usize> {
+        self.0.as_ref().map(|room| room.occupants.len())
+    }
+
     /// What the messages of a room came from that it keeps, oldest first, and when.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (Source, u64)> {
         let history = self.0.iter().flat_map(|room| &room.history);

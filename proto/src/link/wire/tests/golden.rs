@@ -15,14 +15,15 @@ use prost::Message;
 use super::super::hello::{Hello, Role, VERSION};
 use super::super::lists::Lists;
 use super::super::{down, owned, peer, up, v1};
+use super::many::{fans, forwarded_to_many};
 use super::slot;
 use crate::link::epoch::Epoch;
 use crate::link::frame::{
-    Attach, AuthToken, Authenticate, Bind, Channel, Delivery, Detached, Fan, Frame, Password,
-    Receiver, Register, Resume, ResumeError, ToEdge, ToOrigin, Unacked,
+    Attach, AuthToken, Authenticate, Bind, Channel, Delivery, Detached, Frame, Password, Register,
+    Resume, ResumeError, ToEdge, ToOrigin, Unacked,
 };
 use crate::link::id::{ConnectionId, LogId, NodeId, SessionId, Source};
-use crate::link::peer::{Addressee, Forward, Forwards, Leave, Owned, Settled, ToPeer};
+use crate::link::peer::{Forward, Leave, Owned, Settled, ToPeer};
 use crate::slot::Seed;
 use crate::xmpp::error::{Condition, SaslCondition, StanzaError, StreamCondition};
 use crate::xmpp::ns;
@@ -31,7 +32,7 @@ use crate::{Element, Jid, Kind, Stanza, Type};
 const CONNECTION: ConnectionId = ConnectionId(300);
 const SESSION: SessionId = SessionId(0xfedc_ba98_7654_3210);
 const TOKEN: AuthToken = AuthToken(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-const SOURCE: Source = Source {
+pub(super) const SOURCE: Source = Source {
     session: SESSION,
     number: 5,
     part: 2,
@@ -251,49 +252,6 @@ fn forwarded() -> ToPeer {
     })
 }
 
-fn forwarded_to_many() -> ToPeer {
-    let receiver = |route, number, resource: &str| Addressee {
-        route,
-        slot: slot(number),
-        epoch: Epoch(8),
-        jid: juliet().with_resource(resource).expect("valid"),
-    };
-    ToPeer::Forwards(Box::new(Forwards {
-        shard: 3,
-        stanzas: [stanza(), stanza()].into(),
-        source: SOURCE,
-        receivers: vec![receiver(100, 2000, "a"), receiver(101, 2001, "b")],
-        list: 5,
-    }))
-}
-
-/// A list, the same once more, one that has changed, and one without a name.
-fn fans() -> Vec<Frame<ToEdge>> {
-    let receiver = |connection, number| Receiver {
-        connection: ConnectionId(connection),
-        slot: slot(number),
-        epoch: Epoch(8),
-    };
-    let lists = [
-        (5, vec![receiver(1, 7), receiver(2, 8), receiver(3, 9)]),
-        (5, vec![receiver(1, 7), receiver(2, 8), receiver(3, 9)]),
-        (5, vec![receiver(1, 7), receiver(3, 9), receiver(4, 10)]),
-        (0, vec![receiver(6, 7)]),
-    ];
-    let frame = |(list, receivers): (u64, Vec<Receiver>)| Frame {
-        slot: slot(7),
-        epoch: Epoch(8),
-        body: ToEdge::Fan(Box::new(Fan {
-            stanzas: [stanza()].into(),
-            source: SOURCE,
-            receivers,
-            list,
-            entered: 0,
-        })),
-    };
-    lists.into_iter().map(frame).collect()
-}
-
 fn settled() -> Settled {
     Settled {
         shard: 3,
@@ -308,11 +266,11 @@ fn slots() -> Leave {
     }
 }
 
-fn juliet() -> Jid {
+pub(super) fn juliet() -> Jid {
     Jid::parse("juliet@capulet.lit/balcony").expect("valid")
 }
 
-fn stanza() -> std::sync::Arc<Stanza> {
+pub(super) fn stanza() -> std::sync::Arc<Stanza> {
     let mut stanza = Stanza::new(Kind::Message, Type::Chat)
         .id("m1")
         .from(juliet())

@@ -4,6 +4,8 @@ mod frames;
 
 mod golden;
 
+mod many;
+
 mod strange;
 
 use proptest::prelude::*;
