@@ -185,13 +185,24 @@ impl Crowd {
                 .iter()
                 .map(move |it| format!("user{user}: {it:?}"));
             // The latest say most.
-            failed.rev().take(2).chain(lost)
+            let count = life.failed_attempts.len();
+            let course = format!(
+                "user{user}: {} bound, {} resumed, {} not, {count} attempts failed",
+                life.binds, life.resumes, life.failed_resumes
+            );
+            failed
+                .rev()
+                .take(2)
+                .chain(lost)
+                .chain(std::iter::once(course))
         });
-        let causes: Vec<_> = causes.take(40).collect();
+        let causes: Vec<_> = causes.take(80).collect();
         let strange = &records.strange;
         let unseen = records.unseen_occupants();
         let missing: Vec<_> = missing.collect();
-        format!("{missing:?}; in rooms {unseen:?}; {causes:?}; {strange:?}")
+        let removed = records.rooms.values().flat_map(|room| &room.removals);
+        let removed: Vec<_> = removed.collect();
+        format!("{missing:?}; in rooms {unseen:?}; {removed:?}; {causes:?}; {strange:?}")
     }
 
     /// Everybody begins to send.

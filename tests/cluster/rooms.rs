@@ -237,13 +237,13 @@ impl Record {
     }
 
     fn shown(&mut self, user: User, from: Option<&str>, stanza: &Tree, is_available: bool) {
-        let own = nick(user);
+        let is_own = from == Some(&*nick(user));
         let codes = stanza.child("x").into_iter().flat_map(|x| &x.children);
         let codes = codes.filter(|child| child.name == "status");
         let is_removal = codes
             .filter_map(|status| status.get("code"))
             .any(|code| REMOVED.contains(&code));
-        if is_removal || (from == Some(&own) && !is_available) {
+        if is_own && (is_removal || !is_available) {
             self.removals.push((user, stanza.to_string()));
         }
         let other = from.and_then(|nick| nick.strip_prefix("user")?.parse().ok());
