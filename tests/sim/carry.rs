@@ -3,7 +3,7 @@
 use couplet_origin::auth::Step;
 use couplet_origin::cluster::map::Way;
 use couplet_origin::shard::Output;
-use couplet_origin::shard::event::{Answered, Event, Receipt, Routed, Verified};
+use couplet_origin::shard::event::{Answered, Event, Fanned, Receipt, Routed, Verified};
 use couplet_origin::store::{Error, Write};
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::EdgeId;
@@ -52,6 +52,7 @@ impl World {
                 self.to_edge(origin, id, edge, frame, debt, late);
             }
             Output::Route(slot, routed) => self.route(origin, id, slot, routed),
+            Output::Fan(fanned) => self.fan(origin, id, fanned),
             Output::Settle(receipt) => self.settle(origin, receipt),
             Output::Load(_, jid) => self.origins[origin].jobs.push(Job::Load(id, jid)),
             Output::Sleepers(slot) => self.origins[origin].jobs.push(Job::Sleepers(id, slot)),
@@ -155,6 +156,26 @@ impl World {
                 }
             }
             Way::Nowhere(_) => {}
+        }
+    }
+
+    /// One at a time: what is together on a link could as well come apart.
+    fn fan(&mut self, origin: usize, id: u16, mut fanned: Fanned) {
+        for mut to in std::mem::take(&mut fanned.to) {
+            let slot = to.slot;
+            match self.origins[origin].shards[usize::from(id)].heard.way(slot) {
+                Way::Here(epoch) => {
+                    to.epoch = epoch;
+                    let shard = self.origins[origin].shard_of(slot);
+                    let fanned = fanned.for_these(vec![to]);
+                    self.origins[origin].inner(shard, Event::Fanned(fanned));
+                }
+                Way::Peer(..) | Way::Nowhere(_) => {
+                    for routed in fanned.singly(&to) {
+                        self.route(origin, id, slot, routed);
+                    }
+                }
+            }
         }
     }
 

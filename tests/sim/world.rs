@@ -275,6 +275,7 @@ fn shared() -> Arc<Shared> {
     config.limits.account_idle_secs = 5;
     let domains = vec![Jid::parse("x").expect("a domain")];
     Arc::new(Shared {
+        services: Vec::new(),
         domains,
         pipeline: Pipeline::new(FEATURES).expect("no clash"),
         throttle: Throttle::new(1_000_000, 1000),

@@ -90,16 +90,19 @@ pub enum Effect {
     Reply(crate::admin::Answering),
 }
 
-/// The same stanzas for many sessions of other accounts, as a room sends them: what it costs on
-/// the way grows with the nodes that hold the sessions, not with the sessions.
+/// The same stanzas for many sessions of other accounts, as a room sends them, or for many
+/// accounts, as presence goes: what it costs on the way grows with the nodes that hold them, not
+/// with their number.
 #[derive(Debug, Clone)]
 pub struct Fan {
     /// The stanzas, in order; `from` is set and `to` is not: it is written where the session is.
     pub stanzas: Arc<[Arc<Stanza>]>,
-    /// The full addresses of the sessions, each once.
+    /// The full addresses of the sessions, or the bare ones of the accounts; each once, and not of
+    /// both kinds. An account does with a stanza what it does with any.
     pub to: Arc<[Jid]>,
     /// What the first stanza comes from, if that is the same for whoever sends it again; numbers
-    /// grow by one with each stanza, and who has had one has had all before it.
+    /// grow by one with each stanza, and who has had one has had all before it. For accounts it is
+    /// what any stanza of the handler would come from.
     pub source: Option<Source>,
     /// Names the list of receivers where it is much the same each time: then links carry only its
     /// changes; 0: it has no name.

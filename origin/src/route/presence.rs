@@ -10,7 +10,7 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::{bounce, subscription};
 use crate::features::roster;
-use crate::hooks::context::{Effect, Shared};
+use crate::hooks::context::{Effect, Fan, Shared};
 use crate::hooks::{Ctx, PresenceChange};
 use crate::session::{Available, Session};
 
@@ -295,8 +295,20 @@ fn is_in_enough_rooms(session: &Session, shared: &Shared, to: &Jid) -> bool {
 
 /// To everyone who may see the account, and to its own available sessions.
 fn broadcast(ctx: &mut Ctx<'_>, stanza: &Arc<Stanza>) {
-    for contact in roster::contacts(ctx.account, |state| state.is_seen()) {
-        send_to(ctx, stanza, contact);
+    let contacts = roster::contacts(ctx.account, |state| state.is_seen());
+    let mut contacts: Vec<Jid> = contacts.into_iter().collect();
+    match contacts.len() {
+        0 | 1 => contacts
+            .drain(..)
+            .for_each(|contact| send_to(ctx, stanza, contact)),
+        // One for each node that has some of them, not one for each of them.
+        _ => ctx.fan(Fan {
+            stanzas: [stanza.clone()].into(),
+            to: contacts.into(),
+            source: None,
+            list: 0,
+            entered: 0,
+        }),
     }
     let mut own = (**stanza).clone();
     own.to = Some(ctx.account.jid.clone());

@@ -3,9 +3,9 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
-use couplet_proto::Stanza;
 use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::slot::Slot;
+use couplet_proto::{Jid, Stanza};
 use foldhash::fast::FixedState;
 
 use super::commit::Held;
@@ -84,7 +84,11 @@ impl Shard {
                     self.owe(debt);
                     Output::Send(stanza, entered, sources.next(cause), debt)
                 }),
-                Effect::Fan(fan) => {
+                Effect::Fan(mut fan) => {
+                    if fan.to.first().is_some_and(Jid::is_bare) {
+                        // Each account gets one of them.
+                        fan.source = sources.next(cause);
+                    }
                     self.owe(debt);
                     Some(Output::Fanning(fan, debt))
                 }

@@ -19,7 +19,7 @@ use couplet_proto::xmpp::error::Condition;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::debts::DebtId;
-use super::event::{Event, Fanned, FannedStanzas, Receipt, Work};
+use super::event::{Event, Fanned, FannedStanzas, Receipt, Routed, Work};
 use super::output::Output;
 use super::residents::Place;
 use super::routes::PendingFan;
@@ -114,6 +114,10 @@ impl Shard {
     pub(super) fn fanned(&mut self, mut fanned: Fanned) {
         let mut groups: Vec<Group> = Vec::new();
         for to in std::mem::take(&mut fanned.to) {
+            if to.jid.is_bare() {
+                self.fanned_to_account(&fanned, &to);
+                continue;
+            }
             let epoch = match self.tenures.of_mut(to.slot) {
                 Tenure::Active(epoch, _) => *epoch,
                 Tenure::Gathering(gathering) => {
@@ -153,6 +157,13 @@ impl Shard {
         }
         for group in groups {
             self.send_group(&fanned, group);
+        }
+    }
+
+    /// An account does with a stanza what it does with any that comes to it alone.
+    fn fanned_to_account(&mut self, fanned: &Fanned, to: &Addressee) {
+        for routed in fanned.singly(to) {
+            self.routed(to.slot, routed);
         }
     }
 
@@ -292,8 +303,25 @@ fn work(fanned: &Fanned, to: &Addressee) -> Work {
 // === impl Fanned ===
 
 impl Fanned {
+    /// What a receiver gets, as stanzas for it alone. They come in order, and have taken effect with
+    /// the last.
+    pub fn singly(&self, to: &Addressee) -> impl Iterator<Item = Routed> {
+        let last = self.stanzas.stanzas.len().saturating_sub(1);
+        let (receipt, jid) = (self.receipt(to), to.jid.clone());
+        let each = self.stanzas.each().enumerate();
+        each.map(move |(place, (stanza, source))| Routed {
+            stanza: Arc::new((**stanza).clone().to(jid.clone())),
+            entered: self.stanzas.entered,
+            source: Some(source),
+            receipt: Receipt {
+                route: if place == last { receipt.route } else { 0 },
+                ..receipt
+            },
+        })
+    }
+
     /// The same for these receivers.
-    pub(crate) fn for_these(&self, to: Vec<Addressee>) -> Self {
+    pub fn for_these(&self, to: Vec<Addressee>) -> Self {
         Self {
             to,
             stanzas: Arc::clone(&self.stanzas),

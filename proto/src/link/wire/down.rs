@@ -14,8 +14,8 @@ use crate::xmpp::element::Element;
 use crate::xmpp::error::{Condition, ErrorType, SaslCondition, StanzaError, StreamCondition};
 use crate::xmpp::ns;
 
-/// A frame as messages hold it; `lists` is what this end of the lane remembers. [`Delivery::entered`] stays behind: clocks of two processes cannot
-/// be compared.
+/// A frame as messages hold it; `lists` is what this end of the lane remembers.
+/// [`Delivery::entered`] stays behind: clocks of two processes cannot be compared.
 pub fn encode(frame: Frame<ToEdge>, lists: &mut Lists) -> v1::OriginFrame {
     let body = match frame.body {
         ToEdge::Fan(fan) => Body::Fan(fan_message(*fan, lists)),
