@@ -6,6 +6,7 @@ mod harness;
 mod attacks_flood;
 mod attacks_login;
 mod attacks_register;
+mod attacks_rooms;
 mod attacks_session;
 mod attacks_smuggling;
 mod attacks_tls;

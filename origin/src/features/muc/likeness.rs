@@ -1,7 +1,7 @@
 //! Likeness: which nicks could be taken for each other (XEP-0045 §7.2.8 leaves it to the service).
 //!
-//! Two nicks are alike if they differ in upper and lower case only, or if they look the same:
-//! their skeletons by UTS 39 §4 are equal. A nick that comes here is prepared, so compatibility
+//! Two nicks are alike if they differ in upper and lower case or in spaces only, or if they look
+//! the same: their skeletons by UTS 39 §4 are equal. A nick that comes here is prepared, so compatibility
 //! forms are gone already.
 
 use std::collections::BTreeMap;
@@ -13,8 +13,11 @@ use super::room::Room;
 
 /// What a nick is like: nicks that share one of these are alike.
 pub(super) fn keys(nick: &str) -> SmallVec<[Box<str>; 2]> {
+    // How many spaces there are, and those at the ends, nobody sees.
+    let words: Vec<&str> = nick.split_whitespace().collect();
+    let nick = words.join(" ");
     let folded = nick.to_lowercase();
-    let skeleton: String = unicode_security::skeleton(nick).collect();
+    let skeleton: String = unicode_security::skeleton(&nick).collect();
     let skeleton = skeleton.to_lowercase();
     let mut keys = SmallVec::new();
     if skeleton != folded {
@@ -85,6 +88,8 @@ mod tests {
             ("Alice", "AIice", true),
             ("alice", "\u{430}lice", true),
             ("firstwitch", "f\u{456}rstwitch", true),
+            ("Romeo", "Romeo ", true),
+            ("Friar Lawrence", "Friar  Lawrence", true),
             ("alice", "alicia", false),
             ("Romeo", "Juliet", false),
         ] {
