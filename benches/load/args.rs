@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
+use crate::rooms::Shape;
+
 /// Measures the server under load: messages per second, processor time per message, memory per
 /// idle session, logins per second, latency.
 #[derive(Debug, Clone, Parser)]
@@ -36,6 +38,19 @@ pub(crate) struct Args {
     /// drained, one is killed. Needs `redis-server`.
     #[arg(long, conflicts_with_all = ["target", "tls", "both", "cluster", "idle"])]
     pub(crate) moves: bool,
+
+    /// Measure nothing but rooms, so many with so many occupants each: `1x1000`. With `--cluster`
+    /// an origin and an edge, and the bytes between them.
+    #[arg(long, value_name = "ROOMSxOCCUPANTS", conflicts_with_all = ["target", "tls", "both", "moves", "idle"])]
+    pub(crate) rooms: Option<Shape>,
+
+    /// How many occupants of each room write.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) writers: usize,
+
+    /// How many messages of a writer are under way at once.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub(crate) window: usize,
 
     /// Measure a raw byte relay first: the floor for this machine.
     #[arg(long)]

@@ -44,6 +44,16 @@ struct Node {
 impl Cluster {
     /// Starts one and waits until every node is ready.
     pub(crate) async fn start(args: &Args, origins: usize, edges: usize) -> Result<Self> {
+        Self::start_with(args, origins, edges, &[]).await
+    }
+
+    /// The same with further settings of the origins.
+    pub(crate) async fn start_with(
+        args: &Args,
+        origins: usize,
+        edges: usize,
+        settings: &[String],
+    ) -> Result<Self> {
         // Each session is a socket here and one at an edge.
         process::check_open_files(args.sessions() + 200)?;
         let folder = TempDir::with_prefix("couplet-load-")?;
@@ -68,12 +78,13 @@ impl Cluster {
         };
         let folder = cluster._folder.path().to_owned();
         for (number, [link]) in (1..).zip(&links) {
-            let own = [
+            let mut own = vec![
                 format!("store.url=\"redis://{store}\""),
                 format!("link.listen=\"{link}\""),
                 format!("link.advertise=\"{link}\""),
                 "auth.scram_iterations=4096".to_owned(),
             ];
+            own.extend_from_slice(settings);
             let node = Node::start(args, &folder, "origin", number, &own)?;
             cluster.origins.push(node);
         }
@@ -115,6 +126,18 @@ impl Cluster {
             messages += sent(&metrics, "couplet_link_messages_total");
         }
         Ok(frames / messages)
+    }
+
+    /// Bytes of the messages that origins have sent to edges.
+    pub(crate) async fn bytes_to_edges(&self) -> Result<f64> {
+        let mut bytes = 0.0;
+        for origin in &self.origins {
+            bytes += sent(
+                &metrics(origin.admin).await?,
+                "couplet_link_bytes_total{peer=\"edge\"",
+            );
+        }
+        Ok(bytes)
     }
 
     /// How many slots have been moved within so many seconds, for each bound the origins know that

@@ -4,7 +4,8 @@
 //! session holds, then lets pairs of users chat in a closed loop and measures what a message
 //! costs. Other servers are measured by the same code (`--target`), and so is a process that only
 //! copies bytes (`--relay`), which is the floor. A cluster on this machine is measured the same way
-//! (`--cluster`), and how long its users wait when an origin goes (`--moves`).
+//! (`--cluster`), and how long its users wait when an origin goes (`--moves`). What rooms cost is
+//! measured by itself (`--rooms`).
 //!
 //! - [`args`]: what can be asked for.
 //! - [`process`]: processor time and memory of the measured process.
@@ -14,6 +15,7 @@
 //! - [`relay`]: the byte relay.
 //! - [`chat`]: the closed loop.
 //! - [`moves`]: the wait while slots move.
+//! - [`rooms`]: many who enter a room and hear each other.
 //! - [`report`]: the table and the JSON.
 
 #![expect(clippy::print_stdout, reason = "the results are printed")]
@@ -25,6 +27,7 @@ mod moves;
 mod process;
 mod relay;
 mod report;
+mod rooms;
 mod server;
 mod wire;
 
@@ -70,6 +73,9 @@ fn main() -> Result<()> {
         .build()?;
     if args.moves {
         return runtime.block_on(moves::run(&args));
+    }
+    if let Some(shape) = args.rooms {
+        return runtime.block_on(rooms::run(&args, shape));
     }
     let rows = runtime.block_on(run(&args))?;
     report::print(&rows);

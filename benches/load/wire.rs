@@ -63,6 +63,11 @@ impl Connection {
         }
     }
 
+    /// The socket; what was read and not used is dropped.
+    pub(crate) fn into_socket(self) -> Box<dyn Socket> {
+        self.socket
+    }
+
     /// Opens the transport and the first stream for user `index`; its features have been read.
     pub(crate) async fn open(target: &Target, index: usize) -> Result<(Self, String)> {
         let address = target.addresses[index % target.addresses.len()];

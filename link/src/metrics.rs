@@ -11,6 +11,8 @@ pub const LANES: &str = "couplet_link_lanes";
 pub const FRAMES: &str = "couplet_link_frames_total";
 /// Messages, by `peer` and `direction`: frames divided by this is the mean batch.
 pub const MESSAGES: &str = "couplet_link_messages_total";
+/// Bytes of the messages sent, before HTTP/2 and TLS, by `peer` and `direction`.
+pub const BYTES: &str = "couplet_link_bytes_total";
 /// Frames in a message sent, by `peer`.
 pub const BATCH: &str = "couplet_link_batch_frames";
 /// Frames received that could not be read, by `peer`.
@@ -30,6 +32,8 @@ pub struct Metrics {
     pub messages_in: Counter,
     /// See [`MESSAGES`].
     pub messages_out: Counter,
+    /// See [`BYTES`].
+    pub bytes_out: Counter,
     /// See [`BATCH`].
     pub batch: Histogram,
     /// See [`UNREADABLE`].
@@ -47,6 +51,7 @@ pub fn describe() {
         Unit::Count,
         "Messages that carry frames between nodes."
     );
+    describe_counter!(BYTES, Unit::Bytes, "Bytes of messages sent to nodes.");
     describe_histogram!(BATCH, Unit::Count, "Frames in a message between nodes.");
     describe_counter!(
         UNREADABLE,
@@ -73,6 +78,7 @@ impl Metrics {
             frames_out: frames("out"),
             messages_in: messages("in"),
             messages_out: messages("out"),
+            bytes_out: counter!(BYTES, "peer" => peer, "direction" => "out"),
             batch: histogram!(BATCH, "peer" => peer),
             unreadable: counter!(UNREADABLE, "peer" => peer),
             full: counter!(FULL, "peer" => peer),
@@ -85,10 +91,11 @@ impl Metrics {
         self.frames_in.increment(frames as u64);
     }
 
-    /// A message of so many frames goes out.
+    /// A message of so many frames and bytes goes out.
     #[expect(clippy::cast_precision_loss, reason = "a batch is short")]
-    pub fn sent(&self, frames: usize) {
+    pub fn sent(&self, frames: usize, bytes: usize) {
         self.messages_out.increment(1);
+        self.bytes_out.increment(bytes as u64);
         self.frames_out.increment(frames as u64);
         if frames > 0 {
             self.batch.record(frames as f64);

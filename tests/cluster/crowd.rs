@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use couplet_proto::slot::SLOTS;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -14,10 +15,12 @@ use crate::admin;
 use crate::cluster::Cluster;
 use crate::deadline::{PATIENCE, comes_true, until};
 use crate::harness::tree::Tree;
-use crate::history::{History, Kind, Records, User};
+use crate::history::{History, Kind, Records, Target, User};
 use crate::inbound;
+use crate::ownership;
+use crate::rooms::{self, Room};
 use crate::session::{Phase, Profile, Session, Surroundings, address};
-use crate::stream::{Cause, PASSWORD, Stream};
+use crate::stream::{Cause, DOMAIN, PASSWORD, Stream};
 
 /// How many of each sort, and how fast.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,8 @@ pub(crate) struct Size {
     pub(crate) offline: usize,
     /// From one message of a user to its next.
     pub(crate) interval: Duration,
+    /// For each room the origin that is to own it; everybody online is in one.
+    pub(crate) rooms: &'static [usize],
     /// Whether those without stream management log in again after their connection broke.
     pub(crate) plain_come_back: bool,
 }
@@ -37,6 +42,8 @@ pub(crate) struct Crowd {
     pub(crate) history: Arc<History>,
     size: Size,
     edges: Arc<[SocketAddr]>,
+    /// As asked for.
+    pub(crate) rooms: Vec<Room>,
     phase: watch::Sender<Phase>,
     sessions: JoinSet<()>,
 }
@@ -50,6 +57,7 @@ impl Default for Size {
             plain: 4,
             offline: 4,
             interval: Duration::from_millis(100),
+            rooms: &[],
             plain_come_back: true,
         }
     }
@@ -62,7 +70,7 @@ impl Size {
     }
 
     /// What user `index` of those online does.
-    fn profile(&self, index: usize) -> Profile {
+    fn profile(&self, index: usize, rooms: &[Room]) -> Profile {
         let next_managed = (index + 1) % self.managed;
         let plain = |by: usize| self.managed + (index + by) % self.plain.max(1);
         let offline = self.online() + index % self.offline.max(1);
@@ -79,6 +87,13 @@ impl Size {
         receivers.retain(|it| *it != index);
         contacts.retain(|it| *it != index);
         let is_managed = index < self.managed;
+        let room = rooms.get(index % rooms.len().max(1)).copied();
+        let mut receivers: Vec<Target> = receivers.into_iter().map(Target::User).collect();
+        if let Some(room) = room {
+            // Mostly it talks there.
+            receivers.truncate(1);
+            receivers.extend([Target::Room(room); 2]);
+        }
         Profile {
             user: index,
             kind: if is_managed {
@@ -87,6 +102,7 @@ impl Size {
                 Kind::Plain
             },
             receivers,
+            room,
             contacts,
             interval: self.interval,
             comes_back: is_managed || self.plain_come_back,
@@ -105,11 +121,19 @@ impl Crowd {
             admin::add_account(admin, &address(user), PASSWORD).await;
         }
         let edges: Arc<[SocketAddr]> = cluster.edges.iter().map(|it| it.clients).collect();
+        let rooms = match size.rooms {
+            [] => Vec::new(),
+            origins => {
+                all_own_slots(cluster).await;
+                rooms::choose(cluster, origins)
+            }
+        };
+        let founder = found(&edges, admin, &rooms).await;
         let (phase, watched) = watch::channel(Phase::Quiet);
         let mut sessions = JoinSet::new();
         let mut expected = Vec::new();
         for index in 0..size.online() {
-            let profile = size.profile(index);
+            let profile = size.profile(index, &rooms);
             expected.extend(profile.contacts.iter().map(|contact| (index, *contact)));
             let around = Surroundings {
                 edges: edges.clone(),
@@ -125,12 +149,14 @@ impl Crowd {
             history,
             size,
             edges,
+            rooms,
             phase,
             sessions,
         };
         let all_there = comes_true(PATIENCE, async || {
             let records = crowd.history.lock();
             expected.iter().all(|it| has_seen(&records, *it))
+                && records.unseen_occupants().is_empty()
         });
         let all_there = all_there.await;
         assert!(
@@ -138,6 +164,10 @@ impl Crowd {
             "not everybody is there: {}",
             crowd.absent(&expected)
         );
+        if let Some(mut founder) = founder {
+            let left = founder.send("</stream:stream>").await;
+            left.expect("its edge is there");
+        }
         crowd
     }
 
@@ -154,11 +184,25 @@ impl Crowd {
                 .disconnects
                 .iter()
                 .map(move |it| format!("user{user}: {it:?}"));
-            failed.chain(lost).take(2)
+            // The latest say most.
+            let count = life.failed_attempts.len();
+            let course = format!(
+                "user{user}: {} bound, {} resumed, {} not, {count} attempts failed",
+                life.binds, life.resumes, life.failed_resumes
+            );
+            failed
+                .rev()
+                .take(2)
+                .chain(lost)
+                .chain(std::iter::once(course))
         });
-        let causes: Vec<_> = causes.take(6).collect();
+        let causes: Vec<_> = causes.take(80).collect();
         let strange = &records.strange;
-        format!("{:?}; {causes:?}; {strange:?}", missing.collect::<Vec<_>>())
+        let unseen = records.unseen_occupants();
+        let missing: Vec<_> = missing.collect();
+        let removed = records.rooms.values().flat_map(|room| &room.removals);
+        let removed: Vec<_> = removed.collect();
+        format!("{missing:?}; in rooms {unseen:?}; {removed:?}; {causes:?}; {strange:?}")
     }
 
     /// Everybody begins to send.
@@ -170,19 +214,26 @@ impl Crowd {
     /// after now.
     pub(crate) async fn everyone_is_heard(&self) {
         let marks = self.history.lock().live_flows();
+        let room_marks = self.history.lock().room_marks();
         let is_done = comes_true(PATIENCE * 2, async || {
             let records = self.history.lock();
             marks
                 .iter()
                 .all(|&(flow, number)| records.has_heard(flow, number))
+                && room_marks.iter().all(|mark| records.has_heard_in(*mark))
         });
         if !is_done.await {
             let records = self.history.lock();
             let silent = marks.iter().filter(|it| !records.has_heard(it.0, it.1));
             let silent: Vec<_> = silent.map(|it| it.0).collect();
+            let in_rooms = room_marks.iter().filter(|it| !records.has_heard_in(**it));
+            let in_rooms: Vec<_> = in_rooms.collect();
             drop(records);
             let causes = self.absent(&[]);
-            panic!("not heard (sender, receiver): {silent:?}; {causes}");
+            panic!(
+                "not heard (sender, receiver): {silent:?}; \
+                 (room, sender, receiver, number): {in_rooms:?}; {causes}"
+            );
         }
     }
 
@@ -203,7 +254,8 @@ impl Crowd {
         // What is not settled by then is for the judge.
         let _ = comes_true(PATIENCE, async || {
             let records = self.history.lock();
-            records.is_settled() && records.are_endings_seen()
+            let is_settled = records.is_settled() && records.are_rooms_settled();
+            is_settled && records.are_endings_seen() && records.are_leavings_seen()
         })
         .await;
         self.check_clients().await;
@@ -281,6 +333,41 @@ impl Crowd {
     pub(crate) async fn leave(mut self) {
         self.phase.send_replace(Phase::Over);
         while self.sessions.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until every origin owns a good part of the slots, so that none moves for that any more.
+async fn all_own_slots(cluster: &Cluster) {
+    let origins: Vec<&str> = cluster.origins.iter().map(|it| it.name.as_str()).collect();
+    let least = usize::from(SLOTS) / origins.len() / 2;
+    until("every origin owns its share", PATIENCE, async || {
+        let owned = origins
+            .iter()
+            .map(|name| ownership::count(&cluster.redis, name));
+        owned.into_iter().all(|count| count >= least)
+    })
+    .await;
+}
+
+/// Opens the rooms; the one who did stays until others are there.
+async fn found(edges: &[SocketAddr], admin: SocketAddr, rooms: &[Room]) -> Option<Stream> {
+    if rooms.is_empty() {
+        return None;
+    }
+    admin::add_account(admin, &format!("founder@{DOMAIN}"), PASSWORD).await;
+    let founded = async {
+        let mut stream = Stream::log_in(edges[0], "founder").await?;
+        stream.bind("here").await?;
+        stream.send("<presence/>").await?;
+        for &room in rooms {
+            stream.send(&rooms::create(room, "founder")).await?;
+            while !is_answer(&stream.next_step().await?, "open") {}
+        }
+        Ok::<_, Cause>(stream)
+    };
+    match founded.await {
+        Ok(stream) => Some(stream),
+        Err(cause) => panic!("the rooms do not open: {cause}"),
     }
 }
 

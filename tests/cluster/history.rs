@@ -8,6 +8,15 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::rooms::{self, Room};
+
+/// Where a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Target {
+    User(User),
+    Room(Room),
+}
+
 /// A user by number: 3 is `user3@localhost`.
 pub(crate) type User = usize;
 
@@ -23,6 +32,8 @@ pub(crate) struct History(Mutex<Records>);
 pub(crate) struct Records {
     /// By sender and receiver.
     pub(crate) flows: BTreeMap<(User, User), Flow>,
+    /// What happened in each room.
+    pub(crate) rooms: BTreeMap<Room, rooms::Record>,
     /// What each user went through.
     pub(crate) lives: BTreeMap<User, Life>,
     /// What presence a user (first) has seen of a contact.
@@ -132,26 +143,40 @@ impl Records {
         self.lives.get_mut(&user).expect("enrolled")
     }
 
-    /// Takes the next number of a flow.
-    pub(crate) fn send(&mut self, sender: User, receiver: User, at: Instant) -> usize {
-        let flow = self.flows.entry((sender, receiver)).or_default();
-        flow.sent.push(Sent {
+    /// Takes the next number of a sender there.
+    pub(crate) fn send(&mut self, sender: User, to: Target, at: Instant) -> usize {
+        let sent = Sent {
             at,
             fate: Fate::Waiting,
             may_repeat: false,
-        });
-        flow.sent.len() - 1
+        };
+        match to {
+            Target::Room(room) => self.rooms.entry(room).or_default().send(sender, sent),
+            Target::User(receiver) => {
+                let flow = self.flows.entry((sender, receiver)).or_default();
+                flow.sent.push(sent);
+                flow.sent.len() - 1
+            }
+        }
     }
 
-    /// One message of a flow, seen from its sender.
-    pub(crate) fn sent(&mut self, sender: User, receiver: User, number: usize) -> &mut Sent {
-        let flow = self.flows.get_mut(&(sender, receiver));
-        &mut flow.expect("the sender has begun it").sent[number]
+    /// One message, seen from its sender.
+    pub(crate) fn sent(&mut self, sender: User, to: Target, number: usize) -> &mut Sent {
+        match to {
+            Target::Room(room) => {
+                let record = self.rooms.entry(room).or_default();
+                record.sent_mut(sender, number)
+            }
+            Target::User(receiver) => {
+                let flow = self.flows.get_mut(&(sender, receiver));
+                &mut flow.expect("the sender has begun it").sent[number]
+            }
+        }
     }
 
     /// The server has a message, unless it has already said that it refuses it.
-    pub(crate) fn acknowledge(&mut self, sender: User, receiver: User, number: usize) {
-        let sent = self.sent(sender, receiver, number);
+    pub(crate) fn acknowledge(&mut self, sender: User, to: Target, number: usize) {
+        let sent = self.sent(sender, to, number);
         if sent.fate == Fate::Waiting {
             sent.fate = Fate::Acknowledged;
         }
@@ -175,7 +200,9 @@ impl Records {
 
     /// Messages that have come, each as often as it came.
     pub(crate) fn received_count(&self) -> usize {
-        self.flows.values().map(|flow| flow.received.len()).sum()
+        let direct = self.flows.values().map(|flow| flow.received.len());
+        let rooms = self.rooms.values().flat_map(|room| room.heard.values());
+        direct.sum::<usize>() + rooms.map(Vec::len).sum::<usize>()
     }
 
     /// Whether nothing more is to be expected: every message has a known fate, and has come if it
@@ -215,7 +242,7 @@ impl Records {
     }
 
     /// Whether a user reads what comes, or will when its connection is back.
-    fn is_online(&self, user: User) -> bool {
+    pub(crate) fn is_online(&self, user: User) -> bool {
         let life = self.lives.get(&user);
         life.is_some_and(|life| life.kind != Kind::Offline && !life.is_gone)
     }
@@ -250,12 +277,15 @@ impl Records {
     /// What senders without stream management know nothing of went by connections that still
     /// stand: the server has it.
     pub(crate) fn trust_standing_connections(&mut self) {
-        for ((sender, _), flow) in &mut self.flows {
+        let direct = self.flows.iter_mut();
+        let direct = direct.map(|((sender, _), flow)| (sender, &mut flow.sent));
+        let rooms = self.rooms.values_mut().flat_map(|room| &mut room.sent);
+        for (sender, sent) in direct.chain(rooms) {
             let is_plain = self
                 .lives
                 .get(sender)
                 .is_some_and(|it| it.kind == Kind::Plain);
-            let waiting = flow.sent.iter_mut().filter(|it| it.fate == Fate::Waiting);
+            let waiting = sent.iter_mut().filter(|it| it.fate == Fate::Waiting);
             for sent in waiting.filter(|_| is_plain) {
                 sent.fate = Fate::Acknowledged;
             }

@@ -3,11 +3,18 @@
 use std::time::Instant;
 
 use crate::harness::tree::Tree;
-use crate::history::{Fate, Records, User};
+use crate::history::{Fate, Records, Target, User};
+use crate::rooms;
 use crate::session::address;
 
+/// A message to a user.
+pub(crate) fn message(sender: User, receiver: User, number: usize) -> String {
+    let (to, mark) = (address(receiver), mark(sender, receiver, number));
+    format!("<message to='{to}' type='chat' id='{mark}'><body>{mark}</body></message>")
+}
+
 /// What a message carries as its id and as its text.
-pub(crate) fn mark(sender: User, receiver: User, number: usize) -> String {
+fn mark(sender: User, receiver: User, number: usize) -> String {
     format!("m-{sender}-{receiver}-{number}")
 }
 
@@ -20,10 +27,14 @@ fn read_mark(mark: &str) -> Option<(User, User, usize)> {
 
 /// Records a stanza that `user` got; the answer if it needs one.
 pub(crate) fn take(records: &mut Records, user: User, stanza: &Tree) -> Option<String> {
+    if rooms::is_from_room(stanza) {
+        rooms::take(records, user, stanza);
+        return None;
+    }
     let sort = stanza.get("type").unwrap_or_default();
     match (stanza.name.as_str(), sort) {
         ("message", "error") => refused(records, user, stanza),
-        ("message", _) => message(records, user, stanza),
+        ("message", _) => arrived(records, user, stanza),
         ("presence", "subscribe") => {
             let from = stanza.get("from").unwrap_or_default();
             return Some(format!("<presence type='subscribed' to='{from}'/>"));
@@ -56,11 +67,11 @@ fn refused(records: &mut Records, user: User, stanza: &Tree) {
         return;
     };
     let condition = stanza.condition().unwrap_or("no condition").to_owned();
-    records.sent(user, receiver, number).fate = Fate::Refused(condition);
+    records.sent(user, Target::User(receiver), number).fate = Fate::Refused(condition);
 }
 
 /// A message came.
-fn message(records: &mut Records, user: User, stanza: &Tree) {
+fn arrived(records: &mut Records, user: User, stanza: &Tree) {
     let id = stanza.get("id").unwrap_or_default();
     let body = stanza.child("body").map_or("", |body| &body.text);
     match read_mark(id) {

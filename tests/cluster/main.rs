@@ -14,6 +14,7 @@
 //! - [`crowd`]: many users at once.
 //! - [`session`]: one of them: the checking client.
 //! - [`inbound`]: what it makes of a stanza.
+//! - [`rooms`]: what they do and get in rooms.
 //! - [`stream`]: one connection of it.
 //! - [`verdict`]: the judge.
 //! - [`history`]: what it judges by.
@@ -37,6 +38,7 @@ mod inbound;
 mod ownership;
 mod proxy;
 mod redis;
+mod rooms;
 mod session;
 mod stage;
 mod stream;

@@ -18,8 +18,9 @@ use tokio::sync::watch;
 use tokio::time::{Interval, interval, sleep_until, timeout};
 
 use crate::harness::tree::Tree;
-use crate::history::{Disconnect, Fate, History, Kind, Records, User};
+use crate::history::{Disconnect, Fate, History, Kind, Records, Target, User};
 use crate::inbound;
+use crate::rooms::{self, Room};
 use crate::stream::{Cause, DOMAIN, Resumption, SM, Stream};
 
 /// How often what is unacknowledged is asked for.
@@ -46,7 +47,9 @@ pub(crate) struct Profile {
     /// Online, with stream management or without.
     pub(crate) kind: Kind,
     /// To whom it sends, each in turn.
-    pub(crate) receivers: Vec<User>,
+    pub(crate) receivers: Vec<Target>,
+    /// The room it is in.
+    pub(crate) room: Option<Room>,
     /// Whose presence it subscribes to.
     pub(crate) contacts: Vec<User>,
     /// From one message to the next.
@@ -81,7 +84,7 @@ pub(crate) struct Session {
     /// Whether an acknowledgement has been asked for and not come.
     is_asked: bool,
     /// Without stream management: sent over this connection.
-    unconfirmed: Vec<(User, usize)>,
+    unconfirmed: Vec<(Target, usize)>,
     next_send: Instant,
     turn: usize,
 }
@@ -90,20 +93,30 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Outgoing {
     text: String,
-    /// Receiver and number, if it is a message that counts.
-    message: Option<(User, usize)>,
+    /// Where it goes and its number, if it is a message that counts.
+    message: Option<(Target, usize)>,
 }
 
 /// The bare address of a user.
 pub(crate) fn address(user: User) -> String {
-    format!("user{user}@{DOMAIN}")
+    format!("{}@{DOMAIN}", nick(user))
+}
+
+/// What a user is called, in its address and in a room.
+pub(crate) fn nick(user: User) -> String {
+    format!("user{user}")
 }
 
 // === impl Session ===
 
 impl Session {
     pub(crate) fn new(profile: Profile, around: Surroundings) -> Self {
-        around.history.lock().enroll(profile.user, profile.kind);
+        let mut records = around.history.lock();
+        records.enroll(profile.user, profile.kind);
+        if let Some(room) = profile.room {
+            records.enroll_occupant(room, profile.user);
+        }
+        drop(records);
         Self {
             edge: profile.user % around.edges.len(),
             profile,
@@ -184,11 +197,13 @@ impl Session {
         }
         self.records(|it, user| it.life(user).binds += 1);
         self.acked = 0;
-        let presence = Outgoing {
-            text: "<presence/>".to_owned(),
-            message: None,
-        };
-        self.outbox.push_front(presence);
+        let user = self.profile.user;
+        let join = self.profile.room.map(|room| rooms::join(room, user));
+        let first = std::iter::once("<presence/>".to_owned()).chain(join);
+        for text in first.rev() {
+            let message = None;
+            self.outbox.push_front(Outgoing { text, message });
+        }
         self.begin();
         Ok(stream)
     }
@@ -282,14 +297,15 @@ impl Session {
             self.next_send += self.profile.interval;
             let sender = self.profile.user;
             let number = self.around.history.lock().send(sender, receiver, at);
-            let (to, mark) = (address(receiver), inbound::mark(sender, receiver, number));
-            let text =
-                format!("<message to='{to}' type='chat' id='{mark}'><body>{mark}</body></message>");
+            let text = match receiver {
+                Target::User(receiver) => inbound::message(sender, receiver, number),
+                Target::Room(room) => rooms::message(room, sender, number),
+            };
             self.push(text, Some((receiver, number)));
         }
     }
 
-    fn push(&mut self, text: String, message: Option<(User, usize)>) {
+    fn push(&mut self, text: String, message: Option<(Target, usize)>) {
         self.outbox.push_back(Outgoing { text, message });
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use couplet_link::metrics::Metrics;
 use couplet_proto::link::peer::{Leave, Settled};
-use couplet_proto::link::wire::{owned, peer, v1};
+use couplet_proto::link::wire::{self, owned, peer, v1};
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::Notify;
@@ -96,15 +96,17 @@ impl Answers {
             if settled.is_empty() && left.is_empty() {
                 continue;
             }
-            self.metrics.sent(settled.values().map(Vec::len).sum());
+            let frames = settled.values().map(Vec::len).sum();
             let settled = settled.into_iter();
             let settled =
                 settled.map(|(shard, routes)| peer::encode_settled(Settled { shard, routes }));
-            return Some(v1::PeerReply {
+            let message = v1::PeerReply {
                 settled: settled.collect(),
                 left: left.iter().map(peer::encode_left).collect(),
                 ..v1::PeerReply::default()
-            });
+            };
+            self.metrics.sent(frames, wire::bytes(&message));
+            return Some(message);
         }
     }
 

@@ -13,7 +13,7 @@ use couplet_proto::link::id::{NodeId, PeerId};
 use couplet_proto::link::peer::{Forwards, Leave, ToPeer};
 use couplet_proto::link::wire::hello::{Hello, Role};
 use couplet_proto::link::wire::v1::link_client::LinkClient;
-use couplet_proto::link::wire::{owned, peer, v1};
+use couplet_proto::link::wire::{self, owned, peer, v1};
 use couplet_proto::slot::Slot;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -218,12 +218,13 @@ impl Lane {
             return None;
         }
         let leaves = std::mem::take(&mut self.asked().unsent);
-        node.to_origins.sent(batch.len());
-        Some(v1::PeerBatch {
+        let message = v1::PeerBatch {
             hello: None,
             frames: batch.iter().map(peer::encode).collect(),
             leaves: leaves.iter().map(peer::encode_leave).collect(),
-        })
+        };
+        node.to_origins.sent(batch.len(), wire::bytes(&message));
+        Some(message)
     }
 
     fn asked(&self) -> MutexGuard<'_, Asked> {

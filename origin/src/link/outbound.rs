@@ -12,7 +12,7 @@ use couplet_proto::link::frame::{Delivery, Frame, ToEdge};
 use couplet_proto::link::peer::Owned;
 use couplet_proto::link::wire::hello::Hello;
 use couplet_proto::link::wire::lists::Lists;
-use couplet_proto::link::wire::{down, owned, v1};
+use couplet_proto::link::wire::{self, down, owned, v1};
 use couplet_proto::slot::Slot;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -159,15 +159,15 @@ impl EdgeLane {
                 false => return None,
             },
         };
-        self.metrics.sent(batch.len());
-        Some(v1::OriginBatch {
+        let frames = batch.into_iter();
+        let message = v1::OriginBatch {
             hello: None,
             owned: owned::encode(&owned),
-            frames: batch
-                .into_iter()
-                .map(|frame| down::encode(frame, lists))
-                .collect(),
-        })
+            frames: frames.map(|frame| down::encode(frame, lists)).collect(),
+        };
+        self.metrics
+            .sent(message.frames.len(), wire::bytes(&message));
+        Some(message)
     }
 
     /// What is to be said again of slots.

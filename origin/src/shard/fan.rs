@@ -44,6 +44,8 @@ enum Found {
     Unread,
     /// Nowhere.
     Gone,
+    /// Wherever it is: stanzas for it wait for an edge that may bring it, and these stand behind.
+    Behind,
 }
 
 /// What goes to one lane of an edge.
@@ -146,7 +148,11 @@ impl Shard {
                 Found::Gone if self.is_doubtful(&to) => {
                     self.doubtful.push_back(fanned.for_these(vec![to]));
                 }
-                Found::Gone => self.fanned_to_nobody(&fanned, &to),
+                // Its session may be there by now: a room is not told that it is gone.
+                Found::Behind if self.doubtful.len() < DOUBTFUL_MAX => {
+                    self.doubtful.push_back(fanned.for_these(vec![to]));
+                }
+                Found::Gone | Found::Behind => self.fanned_to_nobody(&fanned, &to),
             }
         }
         for group in groups {
@@ -171,8 +177,7 @@ impl Shard {
     /// Where a receiver is. If it can be reached at once, its session has the stanzas.
     fn find(&mut self, to: &Addressee, fanned: &Arc<FannedStanzas>) -> Found {
         if !self.doubtful.is_empty() && self.doubtful.iter().any(|it| it.to[0].jid == to.jid) {
-            // It stands behind what waits.
-            return Found::Gone;
+            return Found::Behind;
         }
         let Some(place) = self.residents.find(to.jid.bare()) else {
             return match self.listing.contains(&to.slot) {

@@ -47,7 +47,7 @@ fn message(number: u32) -> String {
 /// The ids of the messages a client has received since.
 fn heard(rig: &mut Rig, client: &Client) -> Vec<String> {
     let received = rig.received(client);
-    let messages = received.iter().filter(|it| it.starts_with("<message"));
+    let messages = received.iter().filter(|it| it.contains("<body>"));
     let id = |stanza: &String| {
         let rest = stanza.split("id='").nth(1).expect("it has an id");
         rest.split('\'').next().expect("quoted").to_owned()
@@ -145,4 +145,32 @@ fn who_is_gone_is_waited_for_and_then_leaves_the_room() {
     let left = seen.last().expect("somebody leaves");
     assert!(left.contains("type='unavailable'"), "{seen:?}");
     assert!(left.contains("from='den@rooms.x/b'"), "{seen:?}");
+}
+
+#[test]
+fn who_is_back_in_a_new_session_while_it_is_waited_for_is_not_taken_to_be_gone() {
+    let (mut rig, mut clients) = den(2, &["a", "b"]);
+    rig.move_slot("b@x", NEXT);
+    let account = clients[1].jid.to_bare();
+    rig.up_at(&account, NEXT, ToOrigin::Expect(Vec::new()));
+    rig.send(&mut clients[0], &message(1));
+    // No edge comes with it any more, but what is for it waits for the next tick.
+    rig.now.mono += 8000;
+    let mut back = rig.online("b@x/r");
+    let join = "<x xmlns='http://jabber.org/protocol/muc'/>";
+    rig.send(
+        &mut back,
+        &format!("<presence to='{ROOM}/b'>{join}</presence>"),
+    );
+    rig.send(&mut clients[0], &message(2));
+    rig.tick(1000);
+    rig.send(&mut clients[0], &message(3));
+    let heard: Vec<String> = heard(&mut rig, &back);
+    assert!(
+        heard.ends_with(&["m2".to_owned(), "m3".to_owned()]),
+        "{heard:?}"
+    );
+    let seen = rig.received(&clients[0]);
+    let left = seen.iter().find(|it| it.contains("type='unavailable'"));
+    assert!(left.is_none(), "{seen:?}");
 }

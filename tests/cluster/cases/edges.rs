@@ -63,7 +63,7 @@ pub(super) fn ends(edges: &[usize]) -> Expected {
 }
 
 /// Everybody with stream management who was at the edge has resumed; otherwise nothing was shown.
-fn all_resumed(mut verdict: Verdict, least: usize) -> Verdict {
+pub(super) fn all_resumed(mut verdict: Verdict, least: usize) -> Verdict {
     let resumed = verdict.resumed;
     if resumed < least {
         verdict.complain("resumption", &format!("only {resumed} of {least}"));
@@ -72,7 +72,7 @@ fn all_resumed(mut verdict: Verdict, least: usize) -> Verdict {
 }
 
 /// Every node that was told to stop has done so in good order.
-fn in_order(mut verdict: Verdict, statuses: &[ExitStatus]) -> Verdict {
+pub(super) fn in_order(mut verdict: Verdict, statuses: &[ExitStatus]) -> Verdict {
     for status in statuses.iter().filter(|status| !status.success()) {
         verdict.complain("drain", &format!("a node ended with {status}"));
     }

@@ -5,6 +5,7 @@ mod edges;
 mod network;
 mod origins;
 mod ownership;
+mod rooms;
 mod sessions;
 mod store;
 
@@ -52,5 +53,21 @@ pub(crate) const ALL: &[Case] = &[
     }),
     ("plain_sessions_end_with_their_edge", |it| {
         Box::pin(sessions::plain_end_with_edge(it))
+    }),
+    ("room_origin_killed", |it| {
+        Box::pin(rooms::origin_killed(it))
+    }),
+    ("room_occupants_origin_killed", |it| {
+        Box::pin(rooms::occupants_origin_killed(it))
+    }),
+    ("room_origin_drained", |it| {
+        Box::pin(rooms::origin_drained(it))
+    }),
+    ("room_edge_killed", |it| Box::pin(rooms::edge_killed(it))),
+    ("room_edge_and_origin_killed", |it| {
+        Box::pin(rooms::edge_and_origin_killed(it))
+    }),
+    ("room_plain_occupants_leave", |it| {
+        Box::pin(rooms::plain_leave(it))
     }),
 ];

@@ -14,7 +14,7 @@ use crate::verdict::{Expected, Verdict};
 const SLEEP: Duration = Duration::from_secs(10);
 
 /// A planned move may not take longer for anyone; generous, the machine may be busy.
-const PLANNED: Duration = Duration::from_secs(5);
+pub(super) const PLANNED: Duration = Duration::from_secs(5);
 
 pub(super) async fn killed(folder: PathBuf) -> Verdict {
     let mut stage = Stage::usual(&folder).await;

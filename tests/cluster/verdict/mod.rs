@@ -3,11 +3,14 @@
 //! - What was acknowledged arrives; with stream management once; always in the order sent.
 //! - Nobody is disconnected but by the end of the edge it was connected to.
 //! - Contacts see a session end when it ends, once, and never otherwise.
+//! - [`rooms`]: the same in rooms, and everybody there hears the same in the same order.
+
+mod rooms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::history::{EdgeIndex, Fate, Flow, Kind, Life, Records, User};
+use crate::history::{EdgeIndex, Fate, Flow, Kind, Life, Records, Sent, User};
 
 /// How many complaints of one sort are written out.
 const EXAMPLES_MAX: usize = 8;
@@ -19,6 +22,8 @@ pub(crate) struct Expected {
     pub(crate) edge_ends: BTreeMap<EdgeIndex, u32>,
     /// The longest any message may take.
     pub(crate) pause_max: Duration,
+    /// Whose sessions may be lost: both nodes that knew them died at once.
+    pub(crate) may_lose: BTreeSet<User>,
     /// Conditions a message may come back with.
     pub(crate) refusals: &'static [&'static str],
     /// With fewer messages the case has shown nothing.
@@ -54,6 +59,7 @@ impl Default for Expected {
         Self {
             edge_ends: BTreeMap::new(),
             pause_max: Duration::from_secs(15),
+            may_lose: BTreeSet::new(),
             refusals: &[],
             messages_min: 200,
         }
@@ -69,10 +75,11 @@ impl Verdict {
         for (&(sender, receiver), flow) in &records.flows {
             verdict.judge_flow(records, (sender, receiver), flow, expected);
         }
+        rooms::judge(&mut verdict, records, expected);
         for (&user, life) in &records.lives {
             verdict.judge_life(user, life, expected);
         }
-        verdict.judge_presence(records);
+        verdict.judge_presence(records, expected);
         if verdict.messages < expected.messages_min {
             let (messages, least) = (verdict.messages, expected.messages_min);
             verdict.complain("traffic", &format!("only {messages} messages of {least}"));
@@ -103,32 +110,14 @@ impl Verdict {
         expected: &Expected,
     ) {
         let who = format!("user{sender} to user{receiver}");
-        let came = self.judge_order(records, receiver, flow, &who);
-        let is_strict = is_accountable(records, receiver);
+        let is_strict = is_accountable(records, receiver) && !expected.may_lose.contains(&receiver);
+        let came = self.judge_order(is_strict, flow, &who);
         for (number, sent) in flow.sent.iter().enumerate() {
-            self.messages += 1;
-            match &sent.fate {
-                Fate::Waiting => {
-                    self.unsettled += 1;
-                    self.complain("unsettled", &format!("{who}: number {number}"));
-                }
-                Fate::Acknowledged => {
-                    self.acknowledged += 1;
-                    if is_strict && !came.contains(&number) {
-                        self.lost += 1;
-                        self.complain("lost", &format!("{who}: number {number}"));
-                    }
-                }
-                Fate::Refused(condition) => {
-                    self.refused += 1;
-                    if !expected.refusals.contains(&condition.as_str()) {
-                        self.complain("refused", &format!("{who}: number {number}: {condition}"));
-                    }
-                    if came.contains(&number) {
-                        self.complain("refused", &format!("{who}: number {number}, yet it came"));
-                    }
-                }
-                Fate::Unknown => {}
+            let has_come = came.contains(&number);
+            self.judge_fate(&format!("{who}: number {number}"), sent, has_come, expected);
+            if is_strict && sent.fate == Fate::Acknowledged && !has_come {
+                self.lost += 1;
+                self.complain("lost", &format!("{who}: number {number}"));
             }
         }
         if records.kind(receiver) != Some(Kind::Offline) {
@@ -136,16 +125,31 @@ impl Verdict {
         }
     }
 
+    /// Counts a message; what its sender was told must be what is allowed.
+    fn judge_fate(&mut self, which: &str, sent: &Sent, has_come: bool, expected: &Expected) {
+        self.messages += 1;
+        match &sent.fate {
+            Fate::Waiting => {
+                self.unsettled += 1;
+                self.complain("unsettled", which);
+            }
+            Fate::Acknowledged => self.acknowledged += 1,
+            Fate::Refused(condition) => {
+                self.refused += 1;
+                if !expected.refusals.contains(&condition.as_str()) {
+                    self.complain("refused", &format!("{which}: {condition}"));
+                }
+                if has_come {
+                    self.complain("refused", &format!("{which}, yet it came"));
+                }
+            }
+            Fate::Unknown => {}
+        }
+    }
+
     /// Checks order and repetition; which numbers came.
-    fn judge_order(
-        &mut self,
-        records: &Records,
-        receiver: User,
-        flow: &Flow,
-        who: &str,
-    ) -> BTreeSet<usize> {
+    fn judge_order(&mut self, is_strict: bool, flow: &Flow, who: &str) -> BTreeSet<usize> {
         let mut came = BTreeSet::new();
-        let is_strict = is_accountable(records, receiver);
         for &(number, _) in &flow.received {
             let Some(sent) = flow.sent.get(number) else {
                 self.complain("strange", &format!("{who}: number {number} was never sent"));
@@ -183,14 +187,16 @@ impl Verdict {
                 self.complain("disconnected", &text);
             }
         }
-        if life.failed_resumes > 0 {
+        if life.failed_resumes > 0 && !expected.may_lose.contains(&user) {
             let count = life.failed_resumes;
             self.complain("resumption", &format!("user{user} failed {count} times"));
         }
     }
 
-    fn judge_presence(&mut self, records: &Records) {
-        for (&(watcher, contact), seen) in &records.seen {
+    fn judge_presence(&mut self, records: &Records, expected: &Expected) {
+        let seen = records.seen.iter();
+        let seen = seen.filter(|((_, contact), _)| !expected.may_lose.contains(contact));
+        for (&(watcher, contact), seen) in seen {
             let endings = records.lives.get(&contact).map_or(0, |life| life.endings);
             let count = seen.unavailable;
             if records.was_always_there(watcher) && count != endings {

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Expected, Verdict};
-use crate::history::{Disconnect, Fate, Kind, Life, Records, Seen};
+use crate::history::{Disconnect, Fate, Kind, Life, Records, Seen, Target};
 
 /// A history under construction: user 0 sends to user 1 over edges 0 and 1.
 struct Tale {
@@ -43,8 +43,8 @@ impl Tale {
     }
 
     fn send(&mut self, fate: Fate) -> usize {
-        let number = self.records.send(0, 1, self.start);
-        self.records.sent(0, 1, number).fate = fate;
+        let number = self.records.send(0, Target::User(1), self.start);
+        self.records.sent(0, Target::User(1), number).fate = fate;
         number
     }
 
@@ -57,6 +57,23 @@ impl Tale {
         let cause = "reset".to_owned();
         let disconnect = Disconnect { edge, cause };
         self.records.life(user).disconnects.push(disconnect);
+    }
+
+    /// Both are in a room, where the first has said two things, and have heard these numbers.
+    fn in_room(heard: [&[usize]; 2]) -> Self {
+        let mut tale = Self::new();
+        for (user, numbers) in heard.into_iter().enumerate() {
+            tale.records.enroll_occupant(7, user);
+            let room = tale.records.rooms.entry(7).or_default();
+            for number in numbers {
+                room.hear(user, 0, *number, tale.start);
+            }
+        }
+        for number in 0..2 {
+            tale.records.send(0, Target::Room(7), tale.start);
+            tale.records.acknowledge(0, Target::Room(7), number);
+        }
+        tale
     }
 
     fn verdict(&self) -> Verdict {
@@ -90,6 +107,8 @@ pub(crate) const ALL: &[(&str, fn())] = &[
         "plain_sessions_that_broke_are_excused",
         plain_sessions_that_broke_are_excused,
     ),
+    ("faults_in_rooms_are_seen", faults_in_rooms_are_seen),
+    ("one_who_came_back_is_excused", one_who_came_back_is_excused),
 ];
 
 fn a_clean_history_has_no_fault() {
@@ -128,7 +147,7 @@ fn repetition_is_seen() {
     tale.receive(9, 2);
     assert_eq!(tale.verdict().duplicated, 2);
     // Its sender could not know that it had arrived.
-    tale.records.sent(0, 1, 3).may_repeat = true;
+    tale.records.sent(0, Target::User(1), 3).may_repeat = true;
     assert_eq!(tale.verdict().duplicated, 1);
 }
 
@@ -220,4 +239,43 @@ fn plain_sessions_that_broke_are_excused() {
     tale.expected.edge_ends.insert(0, 1);
     tale.cut(1, 0);
     assert_eq!(tale.verdict().lost, 0);
+}
+
+fn faults_in_rooms_are_seen() {
+    for (heard, complaints) in [
+        ([&[0, 1][..], &[0, 1]], &[][..]),
+        ([&[0, 1], &[0]], &["lost", "order"]),
+        ([&[0, 1], &[0, 1, 1]], &["duplicated", "order"]),
+        ([&[0, 1], &[1, 0]], &["reordered", "order"]),
+        ([&[1, 0], &[1, 0]], &["reordered", "reordered"]),
+        ([&[0, 1, 2], &[0, 1, 2]], &["strange", "strange"]),
+    ] {
+        let tale = Tale::in_room(heard);
+        assert_eq!(tale.complaints(), complaints, "{heard:?}");
+        let is_complete = heard.iter().all(|it| it.len() > 1);
+        assert_eq!(tale.records.are_rooms_settled(), is_complete, "{heard:?}");
+    }
+    let mut tale = Tale::in_room([&[0, 1], &[0, 1]]);
+    let room = tale.records.rooms.entry(7).or_default();
+    room.removals.push((1, "status 333".to_owned()));
+    let seen = Seen {
+        available: 1,
+        unavailable: 1,
+    };
+    room.seen.insert((0, 1), seen);
+    assert_eq!(tale.complaints(), ["presence", "removed"]);
+    tale.records.life(1).endings = 1;
+    assert_eq!(tale.complaints(), ["room", "presence"]);
+}
+
+fn one_who_came_back_is_excused() {
+    let mut tale = Tale::in_room([&[0, 1], &[0, 1]]);
+    tale.records.enroll(2, Kind::Plain);
+    tale.records.life(2).binds = 2;
+    tale.records.enroll_occupant(7, 2);
+    let room = tale.records.rooms.entry(7).or_default();
+    room.hear(2, 0, 1, tale.start);
+    room.removals.push((2, "its former session".to_owned()));
+    assert_eq!(tale.complaints(), Vec::<String>::new());
+    assert!(tale.records.are_rooms_settled());
 }

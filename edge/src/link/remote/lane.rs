@@ -9,7 +9,7 @@ use couplet_link::queue::{self, Queue};
 use couplet_proto::link::Refused;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Frame, ToOrigin};
-use couplet_proto::link::wire::{up, v1};
+use couplet_proto::link::wire::{self, up, v1};
 use couplet_proto::slot::Slot;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -113,12 +113,11 @@ impl Lane {
         if !self.queue.batch(&mut batch).await {
             return None;
         }
-        self.metrics.sent(batch.len());
         let accepted = self.accepted.load(Ordering::Acquire);
         let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = std::mem::take(&mut *known);
         drop(known);
-        Some(v1::EdgeBatch {
+        let message = v1::EdgeBatch {
             hello: None,
             frames: batch.into_iter().map(up::encode).collect(),
             // Read before what is refused: whatever is counted here is among it.
@@ -130,7 +129,10 @@ impl Lane {
                     epoch: epoch.0,
                 })
                 .collect(),
-        })
+        };
+        self.metrics
+            .sent(message.frames.len(), wire::bytes(&message));
+        Some(message)
     }
 }
 

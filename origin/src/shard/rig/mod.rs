@@ -264,7 +264,8 @@ impl Rig {
             stanza: Arc::new(stanza(xml)),
         };
         let account = client.jid.to_bare();
-        self.push_frame(&account, EPOCH, frame);
+        let epoch = self.epoch_of(Slot::of(SEED, &account));
+        self.push_frame(&account, epoch, frame);
     }
 
     /// A client sends a request; the one stanza that comes back.
@@ -302,7 +303,8 @@ impl Rig {
 
     /// A frame for an account's slot, and everything that follows.
     pub(crate) fn up(&mut self, account: &Jid, frame: ToOrigin) {
-        self.up_at(account, EPOCH, frame);
+        let epoch = self.epoch_of(Slot::of(SEED, account));
+        self.up_at(account, epoch, frame);
     }
 
     /// As [`Rig::up`], at another epoch.

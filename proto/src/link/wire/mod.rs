@@ -51,3 +51,8 @@ pub enum Undecodable {
     #[error("not valid: {0}")]
     Invalid(&'static str),
 }
+
+/// How many bytes a message takes on a link, before HTTP/2 and TLS.
+pub fn bytes(message: &impl prost::Message) -> usize {
+    message.encoded_len()
+}

@@ -23,6 +23,7 @@ const SENTENCES: &[&str] = &[
     "resumed by another connection",
     "the account has been removed",
     "the session cannot be read now, try again",
+    "the session may still be found, try again",
     "the session has ended",
 ];
 
