@@ -123,8 +123,8 @@ pub struct Ctx<'a> {
     session: Option<SessionId>,
     /// What the stanza it handles comes from, if it was routed here.
     pub(crate) source: Option<Source>,
-    /// The lowest number among what this room has sent that not everybody is known to have.
-    pub(crate) under_way: Option<u64>,
+    /// Everybody has what this room has sent up to this number; `None` while that is not known.
+    pub(crate) arrived: Option<u64>,
     effects: &'a mut Vec<Effect>,
     rng: &'a mut StdRng,
 }
@@ -166,7 +166,7 @@ impl<'a> Ctx<'a> {
             account,
             session,
             source: None,
-            under_way: None,
+            arrived: None,
             effects,
             rng,
         }

@@ -58,7 +58,7 @@ struct Group {
 
 impl Shard {
     /// Sends stanzas to sessions of other accounts.
-    pub(super) fn fan(&mut self, from: (Slot, Place), fan: Fan, debt: Option<DebtId>) {
+    pub(super) fn fan(&mut self, from: Slot, fan: Fan, debt: Option<DebtId>) {
         let slots: Vec<Slot> = fan.to.iter().map(|to| self.slot_of(to)).collect();
         let stanzas = FannedStanzas {
             stanzas: fan.stanzas,

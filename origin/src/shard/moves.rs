@@ -138,7 +138,7 @@ impl Shard {
         self.unread.retain(|place| !is_gone(place));
         self.alarms.retain(|(_, place)| !is_gone(place));
         for place in places {
-            self.residents.remove(place);
+            self.leave_memory(place);
         }
     }
 

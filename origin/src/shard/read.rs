@@ -58,7 +58,7 @@ impl Shard {
                 self.refuse_waiting(place, &mut resident);
                 if resident.account.sessions.is_empty() && resident.waiting.is_empty() {
                     self.residents.put(place, resident);
-                    return self.residents.remove(place);
+                    return self.leave_memory(place);
                 }
                 self.unread.push(place);
             }
@@ -88,6 +88,15 @@ impl Shard {
                 false => self.fail(resident, work, Condition::ResourceConstraint),
             }
         }
+    }
+
+    /// An account or room leaves memory.
+    pub(super) fn leave_memory(&mut self, place: Place) {
+        let resident = self.residents.get_mut(place);
+        if let Some(room) = resident.and_then(|resident| resident.account.slots.muc.name()) {
+            self.routes.forget_room(room);
+        }
+        self.residents.remove(place);
     }
 
     fn fill(
@@ -182,7 +191,7 @@ impl Shard {
                 self.idle.push_back((since, place));
                 continue;
             }
-            self.residents.remove(place);
+            self.leave_memory(place);
         }
         for slot in std::mem::take(&mut self.unlisted) {
             self.outputs.push(Output::Sleepers(slot));

@@ -48,7 +48,7 @@ impl Shard {
             Output::Send(stanza, entered, source, debt) => {
                 self.send(resident.slot, stanza, entered, source, debt);
             }
-            Output::Fanning(fan, debt) => self.fan((resident.slot, place), fan, debt),
+            Output::Fanning(fan, debt) => self.fan(resident.slot, fan, debt),
             Output::Deliver(session, entry, entered, debt) => {
                 self.deliver(place, resident, session, *entry, entered, debt);
             }

@@ -16,7 +16,6 @@ use hashbrown::HashMap;
 
 use super::debts::DebtId;
 use super::event::{Fanned, FannedStanzas};
-use super::residents::Place;
 
 /// A stanza that is on its way.
 #[derive(Debug, Clone)]
@@ -35,9 +34,8 @@ pub(super) struct Pending {
 /// names stand side by side.
 #[derive(Debug)]
 pub(super) struct PendingFan {
-    /// The slot of the room that sent them, and where it stands.
+    /// The slot of the room, or account, that sent them.
     from: Slot,
-    place: Place,
     stanzas: Arc<FannedStanzas>,
     to: Arc<[Jid]>,
     slots: Vec<Slot>,
@@ -63,15 +61,24 @@ pub(super) struct Routes {
     fans: BTreeMap<u64, PendingFan>,
     /// Receivers of fans that do not have them.
     fanned: usize,
-    /// The numbers of what rooms have sent that not everybody has, by where the room stands.
-    numbers: HashMap<Place, BTreeSet<u64>, RandomState>,
+    /// What rooms have sent, by their names.
+    rooms: HashMap<SessionId, Numbers, RandomState>,
+}
+
+/// The numbers of what a room has sent.
+#[derive(Debug, Default)]
+struct Numbers {
+    /// The highest.
+    sent: u64,
+    /// Those that not everybody has.
+    under_way: BTreeSet<u64>,
 }
 
 // === impl PendingFan ===
 
 impl PendingFan {
     pub(super) fn new(
-        (from, place): (Slot, Place),
+        from: Slot,
         stanzas: FannedStanzas,
         to: Arc<[Jid]>,
         slots: Vec<Slot>,
@@ -79,7 +86,6 @@ impl PendingFan {
     ) -> Self {
         Self {
             from,
-            place,
             stanzas: Arc::new(stanzas),
             is_settled: vec![false; slots.len()],
             left: slots.len(),
@@ -147,8 +153,12 @@ impl Routes {
         let fanned = pending.fanned(first, shard, |_| true);
         self.fanned += pending.left;
         if let Some(number) = pending.number() {
-            let numbers = self.numbers.entry(pending.place).or_default();
-            numbers.insert(number);
+            let numbers = self
+                .rooms
+                .entry(pending.stanzas.source.session)
+                .or_default();
+            numbers.under_way.insert(number);
+            numbers.sent = numbers.sent.max(number);
         }
         self.fans.insert(first, pending);
         fanned
@@ -171,23 +181,29 @@ impl Routes {
             return None;
         }
         let fan = self.fans.remove(&first)?;
-        self.arrived(&fan);
+        self.has_arrived(&fan);
         fan.debt
     }
 
-    /// The lowest number of what a room has sent that not everybody has.
-    pub(super) fn oldest_number(&self, place: Place) -> Option<u64> {
-        self.numbers.get(&place)?.first().copied()
+    /// Everybody has what a room has sent up to this number; `None` while it has sent nothing from
+    /// here. What it has stored and not sent has a higher one.
+    pub(super) fn arrived(&self, room: SessionId) -> Option<u64> {
+        let numbers = self.rooms.get(&room)?;
+        let first = numbers.under_way.first();
+        Some(first.map_or(numbers.sent, |first| first.saturating_sub(1)))
     }
 
-    fn arrived(&mut self, fan: &PendingFan) {
+    /// A room leaves memory.
+    pub(super) fn forget_room(&mut self, room: SessionId) {
+        self.rooms.remove(&room);
+    }
+
+    fn has_arrived(&mut self, fan: &PendingFan) {
+        let room = fan.stanzas.source.session;
         if let Some(number) = fan.number()
-            && let Some(numbers) = self.numbers.get_mut(&fan.place)
+            && let Some(numbers) = self.rooms.get_mut(&room)
         {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.numbers.remove(&fan.place);
-            }
+            numbers.under_way.remove(&number);
         }
     }
 
@@ -221,7 +237,7 @@ impl Routes {
             .extract_if(.., |_, fan| fan.from == from)
             .map(|(_, fan)| fan)
             .collect();
-        gone.iter().for_each(|fan| self.arrived(fan));
+        gone.iter().for_each(|fan| self.has_arrived(fan));
         self.fanned = self.fans.values().map(|fan| fan.left).sum();
     }
 

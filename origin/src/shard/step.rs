@@ -319,6 +319,7 @@ impl Shard {
             _ => None,
         };
         let existed = resident.account.exists();
+        let room = resident.account.slots.muc.name();
         resident.account.touched = now.mono;
         let shared = self.shared.clone();
         let mut ctx = Ctx::new(
@@ -329,7 +330,7 @@ impl Shard {
             &mut self.effects,
             &mut self.rng,
         );
-        ctx.under_way = self.routes.oldest_number(place);
+        ctx.arrived = room.and_then(|room| self.routes.arrived(room));
         let login = &mut self.login;
         let ran = catch_unwind(AssertUnwindSafe(|| work::perform(&mut ctx, login, work)));
         if ran.is_ok() {

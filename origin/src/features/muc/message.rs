@@ -63,7 +63,8 @@ pub(super) fn received(
 
 /// Everybody has the messages up to this number.
 pub(super) fn arrived(ctx: &Ctx<'_>, room: &Room) -> u64 {
-    ctx.under_way.map_or(room.last, |number| number - 1)
+    let before = || room.history.back().map_or(0, |past| past.arrived);
+    ctx.arrived.unwrap_or_else(before)
 }
 
 /// What a client says in a message, without what only a room may say. Its own `origin-id` stays

@@ -99,7 +99,7 @@ mod stage;
 
 use std::sync::Arc;
 
-use couplet_proto::link::id::Source;
+use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::{Jid, Kind, Stanza, Type};
 
@@ -152,6 +152,11 @@ pub(super) static FEATURE: Feature = Feature {
 // === impl PerAccount ===
 
 impl PerAccount {
+    /// What names the messages of the room; `None` where there is no room.
+    pub(crate) fn name(&self) -> Option<SessionId> {
+        self.0.as_ref().map(|room| room.name)
+    }
+
     /// How many sessions are in the room; `None` where there is no room.
     pub(crate) fn occupants(&self) -> Option<usize> {
         self.0.as_ref().map(|room| room.occupants.len())

@@ -100,3 +100,20 @@ fn ghosts_leave() {
     has(&seen[0], &["type='unavailable'", "from='den@rooms.x/G'"]);
     assert_eq!(room(&mut rig).occupants.len(), 2);
 }
+
+/// What waits for its commit has not arrived, whatever is stored behind it.
+#[test]
+fn what_is_stored_and_not_sent_is_sent_by_the_next_owner() {
+    let (mut rig, mut clients) = den(&["a", "b"]);
+    let message =
+        |id| format!("<message type='groupchat' id='{id}' to='{DEN}'><body>x</body></message>");
+    rig.send(&mut clients[0], &message("m0"));
+    let before = room(&mut rig).last;
+    rig.holds_commits = true;
+    rig.send(&mut clients[0], &message("m1"));
+    rig.send(&mut clients[0], &message("m2"));
+    let room = room(&mut rig);
+    assert_eq!(room.last, before + 2);
+    let arrived: Vec<u64> = room.history.iter().map(|past| past.arrived).collect();
+    assert_eq!(arrived[arrived.len() - 2..], [before, before]);
+}
