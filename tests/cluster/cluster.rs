@@ -158,7 +158,8 @@ fn origin_config(origin: &Node, advertised: SocketAddr, store: &str) -> String {
     let link = origin.link;
     format!(
         "store.url = \"{store}\"\nlink.listen = \"{link}\"\nlink.advertise = \"{advertised}\"\n\
-         auth.scram_iterations = 4096\nlimits.offline_messages = 100000\n"
+         auth.scram_iterations = 4096\nlimits.offline_messages = 100000\n\
+         muc.messages_per_occupant = 1000\n"
     )
 }
 

@@ -13,8 +13,8 @@ import sys
 import traceback
 import xml.etree.ElementTree as ElementTree
 
-from slixmpp import ClientXMPP
-from slixmpp.exceptions import IqError
+from slixmpp import JID, ClientXMPP
+from slixmpp.exceptions import IqError, PresenceError
 from slixmpp.xmlstream import ElementBase, register_stanza_plugin
 from slixmpp.plugins.xep_0049.stanza import PrivateXML
 
@@ -26,11 +26,12 @@ CA = pathlib.Path(os.environ["XMPP_CA"])
 PASSWORD = "interop"
 PATIENCE = 15
 
+SERVICE = f"conference.{DOMAIN}"
 ROMEO = f"romeo@{DOMAIN}"
 JULIET = f"juliet@{DOMAIN}"
 
 PLUGINS = [
-    "xep_0012", "xep_0030", "xep_0049", "xep_0054", "xep_0077", "xep_0085", "xep_0092",
+    "xep_0012", "xep_0030", "xep_0045", "xep_0049", "xep_0054", "xep_0077", "xep_0085", "xep_0092",
     "xep_0115", "xep_0153", "xep_0184", "xep_0199", "xep_0202", "xep_0203",
 ]
 
@@ -367,6 +368,128 @@ async def a_second_client_with_the_same_resource(people):
     await second.plugin["xep_0199"].ping(jid=DOMAIN, timeout=PATIENCE)
 
 
+def rooms(client):
+    """The library's rooms."""
+    return client.plugin["xep_0045"]
+
+
+async def into(client, room, nick, **how):
+    """Enters: own presence, subject, occupants, history."""
+    return await rooms(client).join_muc_wait(room, nick, timeout=PATIENCE, **how)
+
+
+async def opened(people, name):
+    """A new room that others may enter, and its owner in it."""
+    room = JID(f"{name}@{SERVICE}")
+    romeo = await people.enter(ROMEO)
+    await into(romeo, room, "Romeo")
+    form = await rooms(romeo).get_room_config(room, timeout=PATIENCE)
+    form.reply()
+    await rooms(romeo).set_room_config(room, form, timeout=PATIENCE)
+    return room, romeo
+
+
+async def a_room_is_opened_and_talked_in(people):
+    room, romeo = await opened(people, "talk")
+    juliet = await people.enter(JULIET)
+    own, subject, others, history = await into(juliet, room, "Juliet")
+    assert own["muc"]["role"] == "participant", own
+    assert not subject["subject"], subject
+    # The library counts one's own among them.
+    nicks = {presence["from"].resource for presence in others}
+    assert nicks == {"Romeo", "Juliet"}, others
+    assert not history, history
+    juliet.send_message(mto=room, mbody="good night", mtype="groupchat")
+    for client in (romeo, juliet):
+        heard = await client.text("good night")
+        assert heard["from"] == JID(f"{room}/Juliet") and heard["type"] == "groupchat", heard
+    juliet.send_message(mto=f"{room}/Romeo", mbody="psst", mtype="chat")
+    assert (await romeo.text("psst"))["from"] == JID(f"{room}/Juliet")
+    await rooms(juliet).set_self_nick(room, "Capulet", timeout=PATIENCE)
+    await romeo.until("presence", lambda s: s["from"] == JID(f"{room}/Capulet"))
+    rooms(juliet).leave_muc(room, "Capulet")
+    await romeo.until(
+        "presence",
+        lambda s: s["from"] == JID(f"{room}/Capulet") and s["type"] == "unavailable",
+    )
+
+
+async def a_room_tells_its_history_and_subject(people):
+    room, romeo = await opened(people, "history")
+    rooms(romeo).set_subject(room, "Balconies")
+    for number in range(3):
+        romeo.send_message(mto=room, mbody=f"number {number}", mtype="groupchat")
+    await romeo.text("number 2")
+    juliet = await people.enter(JULIET)
+    _, subject, _, history = await into(juliet, room, "Juliet", maxstanzas=2)
+    assert subject["subject"] == "Balconies", subject
+    assert [stanza["body"] for stanza in history] == ["number 1", "number 2"], history
+    assert all(stanza["delay"]["stamp"] is not None for stanza in history)
+
+
+async def rights_in_a_room_are_given_and_taken(people):
+    room, romeo = await opened(people, "rights")
+    juliet = await people.enter(JULIET)
+    await into(juliet, room, "Juliet")
+    muc = rooms(romeo)
+    await muc.set_affiliation(room, "member", jid=JULIET, timeout=PATIENCE)
+    members = await muc.get_affiliation_list(room, "member", timeout=PATIENCE)
+    assert members == [JULIET], members
+    owners = await muc.get_affiliation_list(room, "owner", timeout=PATIENCE)
+    assert owners == [ROMEO], owners
+    assert "Juliet" in await muc.get_roles_list(room, "participant", timeout=PATIENCE)
+    try:
+        await rooms(juliet).set_role(room, "Romeo", "none", timeout=PATIENCE)
+    except IqError as error:
+        assert error.iq["error"]["condition"] in ("forbidden", "not-allowed"), error
+    else:
+        raise AssertionError("a member kicks the owner")
+    await muc.set_role(room, "Juliet", "none", reason="late", timeout=PATIENCE)
+    gone = await juliet.until(
+        "presence", lambda s: s["from"] == JID(f"{room}/Juliet") and s["type"] == "unavailable"
+    )
+    assert 307 in gone["muc"]["status_codes"], gone
+    await muc.set_affiliation(room, "outcast", jid=JULIET, timeout=PATIENCE)
+    try:
+        await into(juliet, room, "Juliet")
+    except PresenceError as error:
+        assert error.condition == "forbidden", error
+    else:
+        raise AssertionError("a banned user is in")
+
+
+async def rooms_are_found(people):
+    room, romeo = await opened(people, "found")
+    disco = romeo.plugin["xep_0030"]
+    listed = await disco.get_items(jid=DOMAIN, timeout=PATIENCE)
+    assert SERVICE in {item[0] for item in listed["disco_items"]["items"]}, listed
+    info = await disco.get_info(jid=SERVICE, timeout=PATIENCE)
+    identities = {(it[0], it[1]) for it in info["disco_info"]["identities"]}
+    assert ("conference", "text") in identities, identities
+    listed = await disco.get_items(jid=SERVICE, timeout=PATIENCE)
+    assert room in {JID(item[0]) for item in listed["disco_items"]["items"]}, listed
+    info = await disco.get_info(jid=room, timeout=PATIENCE)
+    for feature in ("http://jabber.org/protocol/muc", "muc_open", "muc_unmoderated"):
+        assert feature in info["disco_info"]["features"], feature
+    await rooms(romeo).destroy(room, reason="over", timeout=PATIENCE)
+    try:
+        await disco.get_info(jid=room, timeout=PATIENCE)
+    except IqError as error:
+        assert error.iq["error"]["condition"] == "item-not-found", error
+    else:
+        raise AssertionError("the room is still there")
+
+
+async def an_invitation_arrives(people):
+    room, romeo = await opened(people, "invitation")
+    juliet = await people.enter(JULIET)
+    invited = asyncio.get_running_loop().create_future()
+    juliet.add_event_handler("groupchat_invite", invited.set_result)
+    rooms(romeo).invite(room, JULIET, reason="come")
+    async with asyncio.timeout(PATIENCE):
+        assert (await invited)["from"].bare == room.bare
+
+
 TESTS = [
     starttls_and_the_strongest_scram,
     every_mechanism_logs_in,
@@ -385,6 +508,11 @@ TESTS = [
     unknown_requests_and_people_get_errors,
     an_account_is_registered_changed_and_removed,
     a_second_client_with_the_same_resource,
+    a_room_is_opened_and_talked_in,
+    a_room_tells_its_history_and_subject,
+    rights_in_a_room_are_given_and_taken,
+    rooms_are_found,
+    an_invitation_arrives,
 ]
 
 

@@ -146,6 +146,33 @@ const tests = {
     await assert.rejects(unknown, { condition: "service-unavailable" });
   },
 
+  async a_room_is_entered_and_talked_in() {
+    const room = `den@conference.${domain}`;
+    const muc = "http://jabber.org/protocol/muc";
+    const romeo = await enter("romeo");
+    const juliet = await enter("juliet");
+    const own = (stanza) =>
+      stanza.is("presence") &&
+      stanza.getChild("x", `${muc}#user`)?.getChildren("status").some((it) => it.attrs.code === "110");
+    const join = (nick) => xml("presence", { to: `${room}/${nick}` }, xml("x", muc));
+    await romeo.send(join("Romeo"));
+    await until(romeo, "own presence", own);
+    const form = xml("x", { xmlns: "jabber:x:data", type: "submit" });
+    await romeo.iqCaller.set(xml("query", `${muc}#owner`, form), room, patience);
+    await juliet.send(join("Juliet"));
+    await until(juliet, "own presence", own);
+    await until(romeo, "Juliet", (s) => s.is("presence") && s.attrs.from === `${room}/Juliet`);
+    const body = xml("body", {}, "good night");
+    await juliet.send(xml("message", { to: room, type: "groupchat" }, body));
+    for (const xmpp of [romeo, juliet]) {
+      const heard = await text(xmpp, "good night");
+      assert.equal(heard.attrs.from, `${room}/Juliet`);
+    }
+    await juliet.send(xml("presence", { to: `${room}/Juliet`, type: "unavailable" }));
+    const left = await until(romeo, "leave", (s) => s.attrs.type === "unavailable");
+    assert.equal(left.attrs.from, `${room}/Juliet`);
+  },
+
   async a_closed_stream_is_answered() {
     const romeo = await enter("romeo");
     await within(romeo.stop(), "close");
