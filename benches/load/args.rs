@@ -41,7 +41,11 @@ pub(crate) struct Args {
 
     /// Measure nothing but rooms, so many with so many occupants each: `1x1000`. With `--cluster`
     /// an origin and an edge, and the bytes between them.
-    #[arg(long, value_name = "ROOMSxOCCUPANTS", conflicts_with_all = ["target", "tls", "both", "moves", "idle"])]
+    #[arg(
+        long,
+        value_name = "ROOMSxOCCUPANTS",
+        conflicts_with_all = ["target", "tls", "both", "moves", "idle"]
+    )]
     pub(crate) rooms: Option<Shape>,
 
     /// How many occupants of each room write.

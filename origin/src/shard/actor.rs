@@ -223,7 +223,7 @@ impl Actor {
         self.hot.accounts.set(self.shard.resident_count() as f64);
         // A walk over all accounts, and no figure that must be fresh.
         self.ticks = self.ticks.wrapping_add(1);
-        if self.ticks % ROOMS_EVERY == 0 {
+        if self.ticks.is_multiple_of(ROOMS_EVERY) {
             let (rooms, occupants) = self.shard.room_count();
             self.hot.rooms.set(rooms as f64);
             self.hot.occupants.set(occupants as f64);

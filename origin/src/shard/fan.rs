@@ -303,8 +303,8 @@ fn work(fanned: &Fanned, to: &Addressee) -> Work {
 // === impl Fanned ===
 
 impl Fanned {
-    /// What a receiver gets, as stanzas for it alone. They come in order, and have taken effect with
-    /// the last.
+    /// What a receiver gets, as stanzas for it alone. They come in order, and have taken effect
+    /// with the last.
     pub fn singly(&self, to: &Addressee) -> impl Iterator<Item = Routed> {
         let last = self.stanzas.stanzas.len().saturating_sub(1);
         let (receipt, jid) = (self.receipt(to), to.jid.clone());
