@@ -13,6 +13,7 @@ use couplet_proto::link::id::{EdgeId, PeerId};
 use couplet_proto::link::peer::{Settled, ToPeer};
 use couplet_proto::slot::Slot;
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::yield_now;
 use tokio::time::Instant;
 
 use super::event::{Change, Event};
@@ -169,6 +170,7 @@ impl Actor {
                 event = self.inbox.inner.recv() => self.events.extend(event),
                 () = room(&surroundings, blocked), if blocked.is_some() => {}
                 event = self.inbox.outer.recv(), if takes => self.events.extend(event),
+                () = yield_now(), if blocked.is_none() && self.shard.has_bulk() => {}
                 () = tokio::time::sleep(STOP_PAUSE), if give_up.is_some() => {}
             }
             self.make_sure().await;
@@ -178,7 +180,8 @@ impl Actor {
                     has_drained = true;
                     self.surroundings.taking.fetch_sub(1, Ordering::SeqCst);
                 }
-                if self.surroundings.is_quiet() || Instant::now() >= deadline {
+                let is_quiet = self.surroundings.is_quiet() && !self.shard.has_bulk();
+                if is_quiet || Instant::now() >= deadline {
                     return;
                 }
             }

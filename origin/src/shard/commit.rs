@@ -374,6 +374,7 @@ impl Shard {
     /// Ends a round: starts a commit if there is something to write, and tells edges how far
     /// their sessions' stanzas have taken effect and what to keep, once for each session.
     pub fn flush(&mut self) {
+        self.work_off();
         for (session, by) in std::mem::take(&mut self.kept) {
             let slot = self.resident_of(session).map(|resident| resident.slot);
             if slot.is_none_or(|slot| self.tenures.of(slot).is_handed_on()) {

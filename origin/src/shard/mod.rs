@@ -12,7 +12,7 @@
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
-//! - `fan`: the same stanzas for many sessions.
+//! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
@@ -56,6 +56,8 @@ mod conclude;
 mod release;
 
 mod fan;
+
+mod bulk;
 
 mod list;
 

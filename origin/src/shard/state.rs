@@ -12,6 +12,7 @@ use hashbrown::{HashMap, HashSet};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
+use super::bulk::Bulk;
 use super::commit::Commits;
 use super::debts::Debts;
 use super::event::{Fanned, Routed, Work};
@@ -60,6 +61,8 @@ pub struct Shard {
     pub(super) paced: Vec<SessionId>,
     /// Stanzas for slots of this very shard: handled before anything new is taken.
     pub(super) local: VecDeque<Local>,
+    /// What rooms send to many.
+    pub(super) bulk: Bulk,
     /// What is for sessions that an edge may still bring, one receiver each.
     pub(super) doubtful: VecDeque<Fanned>,
     /// What has to happen before somebody is told.
@@ -124,6 +127,7 @@ impl Shard {
             alarms: BTreeSet::new(),
             paced: Vec::new(),
             local: VecDeque::new(),
+            bulk: Bulk::default(),
             doubtful: VecDeque::new(),
             debts: Debts::default(),
             routes: Routes::default(),

@@ -37,7 +37,7 @@ impl Shard {
         while let Some(local) = self.local.pop_front() {
             match local {
                 Local::One(slot, routed) => self.routed(slot, routed),
-                Local::Many(fanned) => self.fanned(fanned),
+                Local::Many(fanned) => self.fanned_in_turn(fanned),
             }
             self.settle();
         }

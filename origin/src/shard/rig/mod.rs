@@ -408,7 +408,7 @@ impl Rig {
                 }
             }
             self.acknowledge();
-            if self.events.is_empty() {
+            if self.events.is_empty() && !self.shards.iter().any(Shard::has_bulk) {
                 return;
             }
         }
