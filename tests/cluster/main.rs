@@ -2,7 +2,7 @@
 //! drained and cut off while people talk; afterwards nothing that was acknowledged is lost, and
 //! nothing came twice or out of order.
 //!
-//!     cargo test --test cluster                        # all cases, about eight minutes
+//!     cargo test --test cluster                        # all cases, about ten minutes
 //!     cargo test --test cluster -- origin_killed edge  # those whose names contain a word
 //!     cargo test --test cluster -- --list
 //!

@@ -72,6 +72,8 @@ class Client(ClientXMPP):
         # The library has an event of its own for a message that is nothing but a receipt.
         for name in ("message", "receipt_received"):
             self.add_event_handler(name, lambda stanza: self.keep("message", stanza))
+        # Of who leaves a room there is no other event.
+        self.add_event_handler("groupchat_presence", lambda it: self.keep("presence", it))
         self.add_event_handler("roster_update", lambda stanza: self.keep("roster", stanza))
         for kind in PRESENCES:
             self.add_event_handler(

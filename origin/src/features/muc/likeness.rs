@@ -1,8 +1,8 @@
 //! Likeness: which nicks could be taken for each other (XEP-0045 §7.2.8 leaves it to the service).
 //!
 //! Two nicks are alike if they differ in upper and lower case or in spaces only, or if they look
-//! the same: their skeletons by UTS 39 §4 are equal. A nick that comes here is prepared, so compatibility
-//! forms are gone already.
+//! the same: their skeletons by UTS 39 §4 are equal. A nick that comes here is prepared, so
+//! compatibility forms are gone already.
 
 use std::collections::BTreeMap;
 

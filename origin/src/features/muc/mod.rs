@@ -101,7 +101,8 @@ use std::sync::Arc;
 
 use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::xmpp::error::{Condition, StanzaError};
-use couplet_proto::{Jid, Kind, Stanza, Type};
+use couplet_proto::xmpp::ns;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use self::room::Room;
 use self::service::Directory;
@@ -190,9 +191,21 @@ fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
         takeover::settle(ctx, room);
     }
     if let Err(error) = handle(ctx, &mut room, &stanza, entered) {
-        bounce::bounce(ctx, &stanza, error);
+        refuse(ctx, &stanza, &error);
     }
     put_back(ctx, room);
+}
+
+/// §7.2.5 ff.: the answer to one who asks to join carries the element by which it asked, empty;
+/// clients know by that what is refused.
+fn refuse(ctx: &mut Ctx<'_>, stanza: &Stanza, error: &StanzaError) {
+    let Some(mut reply) = bounce::reply(stanza, error) else {
+        return;
+    };
+    if stanza.kind == Kind::Presence && stanza.payload.find("x", ns::MUC).is_some() {
+        reply = reply.child(&Element::new("x", ns::MUC));
+    }
+    ctx.route(reply);
 }
 
 /// A time has come that a room asked for, or its slot has a new owner.

@@ -342,3 +342,19 @@ fn what_a_client_says_for_the_room_is_left_out() {
     assert_eq!(seen.matches("<x ").count(), 1);
     assert_eq!(seen.matches("<occupant-id").count(), 1);
 }
+
+/// §7.2.5 ff.: what is refused is the wish to join, and clients know it by that.
+#[test]
+fn the_refusal_of_a_join_says_what_it_refuses() {
+    let mut rig = world(&["a", "b"]);
+    let mut a = rig.online("a@x/r");
+    join(&mut rig, &mut a, "A");
+    let mut b = rig.online("b@x/r");
+    let password = "<x xmlns='http://jabber.org/protocol/muc'><password>p</password></x>";
+    let received = enter(&mut rig, &mut b, "B", password);
+    refused(&received, "cancel", "item-not-found");
+    has(
+        &received[0],
+        &["<x xmlns='http://jabber.org/protocol/muc'/>"],
+    );
+}
