@@ -207,9 +207,9 @@ impl Default for Muc {
             occupants_max: 10_000,
             rooms_per_session: 200,
             affiliations_max: 20_000,
-            joins_per_second: 500,
-            messages_per_second: 500,
-            messages_per_occupant: 20,
+            joins_per_second: 1000,
+            messages_per_second: 2000,
+            messages_per_occupant: 100,
             archive: true,
         }
     }
