@@ -166,6 +166,10 @@ pub(super) fn write_affiliation(ctx: &mut Ctx<'_>, room: &mut Room, wanted: Want
         true => room.members.remove(&jid),
         false => room.members.insert(jid.clone(), member),
     };
+    if room.requests.remove(&jid) {
+        // Whoever wanted to be a member is one now, or may not be one.
+        record::save_requests(ctx, &room.requests);
+    }
     let now = room.affiliation(ctx.shared, &jid);
     Changed {
         jid,

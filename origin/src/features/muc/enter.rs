@@ -20,6 +20,7 @@ use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use rand::Rng;
 
 use super::affiliation::{Affiliation, Role};
+use super::approval::Requests;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -190,6 +191,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         secret,
         avatar: None,
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: false,
         doubtful_until: 0,
         is_destroyed: false,

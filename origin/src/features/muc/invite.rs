@@ -101,6 +101,9 @@ fn admit(ctx: &mut Ctx<'_>, room: &mut Room, to: &Jid) -> Result<(), StanzaError
         reason: None,
     };
     record::save_member(ctx, &to, Some(&member));
+    if room.requests.remove(&to) {
+        record::save_requests(ctx, &room.requests);
+    }
     room.members.insert(to, member);
     Ok(())
 }

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use couplet_proto::xmpp::error::{Condition, ErrorType, StanzaError};
+use couplet_proto::xmpp::form::Submitted;
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
-use couplet_proto::{Jid, Kind, Stanza, Type};
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use super::affiliation::Role;
 use super::occupant::Occupant;
 use super::room::{Past, Room, Subject};
-use super::{archive, invite, presence, private, record, voice};
+use super::{approval, archive, invite, presence, private, record, voice};
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
 use crate::metrics;
@@ -51,14 +52,20 @@ pub(super) fn received(
     if let Some(x) = invite::find(stanza) {
         return invite::received(ctx, room, stanza, &x);
     }
-    match voice::find(stanza) {
-        Some(form) => voice::received(ctx, room, stanza, &form),
-        None if room.occupants.get(stanza.sender()).is_none() => {
-            Err(Condition::NotAcceptable.into())
-        }
+    let form = form(stanza);
+    match form.as_ref().map(|form| (form.value("FORM_TYPE"), form)) {
+        Some((Some(ns::MUC_REQUEST), form)) => voice::received(ctx, room, stanza, form),
+        Some((Some(ns::MUC_REGISTER), form)) => approval::answered(ctx, room, stanza, form),
+        _ if room.occupants.get(stanza.sender()).is_none() => Err(Condition::NotAcceptable.into()),
         // §17.2: it is not for everybody, and for nobody else.
-        None => Err(Condition::BadRequest.into()),
+        _ => Err(Condition::BadRequest.into()),
     }
+}
+
+/// The form by which somebody asks for something, or answers.
+fn form(stanza: &Stanza) -> Option<Submitted> {
+    let x = stanza.payload.find("x", ns::DATA_FORMS)?.element();
+    Submitted::in_child_of(&Element::new("message", ns::CLIENT).child(x))
 }
 
 /// Everybody has the messages up to this number.

@@ -19,8 +19,8 @@
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
 //! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
 //!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
-//!   `registration`, `avatar`, `moderation`, `commands` for `hats`; `announce`: what the room says
-//!   to everybody.
+//!   `registration` and its `approval`, `avatar`, `moderation`, `commands` for `hats`; `announce`:
+//!   what the room says to everybody.
 //! - `service`: the domain itself, and the list of its rooms. `archive`: what was said.
 //! - `takeover`: what a new owner of the slot does first.
 
@@ -53,6 +53,8 @@ mod owner;
 mod admin;
 
 mod registration;
+
+mod approval;
 
 mod avatar;
 

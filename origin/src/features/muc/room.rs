@@ -7,6 +7,7 @@ use couplet_proto::link::id::{LogId, SessionId, Source};
 use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
+use super::approval::Requests;
 use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
@@ -38,6 +39,8 @@ pub(super) struct Room {
     /// The hash of its avatar (XEP-0486), if it has one.
     pub(super) avatar: Option<Box<str>>,
     pub(super) hats: Hats,
+    /// Who wants to be a member, and waits for an admin (§9.9).
+    pub(super) requests: Requests,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
     /// Until then, in monotonic milliseconds, somebody may enter or leave again who has entered or

@@ -9,6 +9,7 @@ use couplet_proto::{Jid, Stanza};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use super::approval::Requests;
 use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
@@ -188,6 +189,7 @@ fn room(jid: &Jid) -> Room {
         secret: [7; 32],
         avatar: None,
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: false,
         doubtful_until: 0,
         is_destroyed: false,

@@ -2,6 +2,7 @@
 
 mod admin;
 mod affiliation;
+mod approval;
 mod avatar;
 mod config;
 mod hats;
@@ -19,6 +20,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::affiliation::{Affiliation, Role};
+use super::approval::Requests;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -128,6 +130,7 @@ fn room(settings: Settings) -> Room {
         secret: [3; 32],
         avatar: None,
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: false,
         doubtful_until: 0,
         is_destroyed: false,
