@@ -103,7 +103,8 @@ use std::sync::Arc;
 
 use couplet_proto::link::id::Source;
 use couplet_proto::xmpp::error::{Condition, StanzaError};
-use couplet_proto::{Jid, Kind, Stanza, Type};
+use couplet_proto::xmpp::ns;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use self::room::Room;
 use self::service::Directory;
@@ -187,7 +188,7 @@ fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
         takeover::settle(ctx, room);
     }
     if let Err(error) = handle(ctx, &mut room, &stanza, entered) {
-        bounce::bounce(ctx, &stanza, error);
+        refuse(ctx, &stanza, &error);
     }
     put_back(ctx, room);
 }
@@ -201,6 +202,20 @@ fn alarm(ctx: &mut Ctx<'_>) {
         takeover::probe(ctx, room);
     }
     put_back(ctx, room);
+}
+
+/// §7.2, §7.4: the error says that the room has answered, not an occupant. With presence comes what
+/// tells it from others.
+fn refuse(ctx: &mut Ctx<'_>, stanza: &Stanza, error: &StanzaError) {
+    let room = ctx.account.jid.clone();
+    match stanza.kind {
+        Kind::Presence => {
+            // Empty: a password is not sent back.
+            let x = Element::new("x", ns::MUC);
+            bounce::bounce_by(ctx, stanza, error, &room, &[x]);
+        }
+        Kind::Message | Kind::Iq => bounce::bounce_by(ctx, stanza, error, &room, &[]),
+    }
 }
 
 /// A stanza for a room or an occupant. The room may come to be.

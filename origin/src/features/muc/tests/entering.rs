@@ -6,11 +6,13 @@ use super::*;
 use crate::config::RoomCreation;
 use crate::shard::rig::jid;
 
+const MUC: &str = "http://jabber.org/protocol/muc";
+
 #[track_caller]
 fn refused(received: &[String], type_: &str, condition: &str) {
     assert_eq!(received.len(), 1, "{received:?}");
     let from = format!("from='{DEN}");
-    let type_ = format!("<error type='{type_}'>");
+    let type_ = format!("<x xmlns='{MUC}'/><error type='{type_}' by='{DEN}'>");
     let condition = format!("<{condition} ");
     let parts = [
         "<presence type='error'",

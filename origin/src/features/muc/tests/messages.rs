@@ -178,7 +178,7 @@ fn slow_mode_makes_participants_wait() {
         &["error"],
     );
     let refused = say(&mut rig, &mut clients[1], "<body>x</body>");
-    has(&refused[0], &["<error type='wait'>", "wait 20 seconds"]);
+    has(&refused[0], &["<error type='wait' by='", "wait 20 seconds"]);
 }
 
 #[test]
