@@ -116,12 +116,17 @@ pub(super) fn tell_role(ctx: &mut Ctx<'_>, room: &mut Room, nick: &str, before: 
         presence::hide(ctx, room, &occupant);
     }
     presence::show(ctx, room, &occupant.jid, said);
-    let is_promoted = before < Role::Moderator && occupant.role == Role::Moderator;
-    if is_promoted && !room.settings.is_non_anonymous {
-        // §8: moderators see real addresses, so it hears of everybody once more.
-        for jid in room.occupants.of_nick(nick).to_vec() {
-            if let Some(session) = room.occupants.get(&jid).cloned() {
-                presence::roster(ctx, room, &session);
+    let (was, is) = (before == Role::Moderator, occupant.role == Role::Moderator);
+    let shows_all = room.settings.shows_all();
+    // §8: moderators see real addresses, and everybody.
+    let sees_more = is && !was && !(room.settings.is_non_anonymous && shows_all);
+    let sees_less = was && !is && !shows_all;
+    if sees_more || sees_less {
+        for jid in room.occupants.of_nick(nick) {
+            match room.occupants.get(jid) {
+                Some(session) if sees_more => presence::roster(ctx, room, session),
+                Some(session) => presence::hide_unseen(ctx, room, session),
+                None => {}
             }
         }
     }

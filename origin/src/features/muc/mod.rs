@@ -199,6 +199,7 @@ fn alarm(ctx: &mut Ctx<'_>) {
     if let Some(room) = &mut room {
         takeover::settle(ctx, room);
         update::catch_up(ctx, room);
+        update::show_anew(ctx, room);
         takeover::probe(ctx, room);
     }
     put_back(ctx, room);

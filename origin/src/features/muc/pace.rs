@@ -1,6 +1,6 @@
 //! Pace: how fast a room lets things happen. In memory only: a new owner starts afresh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use couplet_proto::Jid;
 use couplet_proto::xmpp::payload::Payload;
@@ -24,6 +24,8 @@ pub(super) struct Pace {
     presences: BTreeMap<Jid, Meter>,
     /// The latest presence of those who change it too fast; shown in a moment.
     waiting: BTreeMap<Jid, Payload>,
+    /// Nicks that are still to be shown as other settings have it.
+    unshown: BTreeSet<Box<str>>,
 }
 
 /// Lets so many pass in a second, and as many at once.
@@ -99,6 +101,16 @@ impl Pace {
     /// What was kept of this session is out of date.
     pub(super) fn drop_waiting(&mut self, jid: &Jid) {
         self.waiting.remove(jid);
+    }
+
+    /// These nicks are to be shown as other settings have it.
+    pub(super) fn show_anew(&mut self, nicks: Vec<Box<str>>) {
+        self.unshown.extend(nicks);
+    }
+
+    /// One of them, whose turn it is now.
+    pub(super) fn next_to_show(&mut self) -> Option<Box<str>> {
+        self.unshown.pop_first()
     }
 
     /// A session has left.

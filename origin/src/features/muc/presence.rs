@@ -81,26 +81,41 @@ pub(super) fn leave(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant, said: &
 /// Tells those who may not see an occupant any more, as its role is one that is not shown, that it
 /// has left.
 pub(super) fn hide(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+    tell_others(ctx, room, occupant, Type::Unavailable);
+}
+
+/// Tells those who are no moderators how an occupant is seen now: what they may see of it is
+/// something else than before.
+pub(super) fn show_anew(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+    tell_others(ctx, room, occupant, Type::Available);
+}
+
+/// Moderators and the occupant itself see it whatever the settings are.
+fn tell_others(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant, type_: Type) {
     let all = room.occupants.iter();
     let others = all.filter(|other| other.role != Role::Moderator && other.nick != occupant.nick);
     let to: Vec<Jid> = others.map(|other| other.jid.clone()).collect();
-    let viewer = match room.settings.is_non_anonymous {
-        true => Viewer::Trusted,
-        false => Viewer::Anybody,
-    };
+    let viewer = viewer(room, Role::Participant);
     let said = Said::default();
-    let stanza = compose(ctx, room, occupant, Type::Unavailable, &said, viewer);
-    send(ctx, vec![stanza], to);
+    let stanza = compose(ctx, room, occupant, type_, &said, viewer);
+    send_to_list(ctx, vec![stanza], to, room.list_of_viewers(false));
+}
+
+/// Tells a session that is no moderator any more that those have left whom only moderators see.
+pub(super) fn hide_unseen(ctx: &mut Ctx<'_>, room: &Room, from: &Occupant) {
+    let others = room.occupants.nicks();
+    let unseen = others.filter(|other| !room.settings.shows(other.role));
+    let unseen = unseen.filter(|other| other.nick != from.nick);
+    let (viewer, said) = (viewer(room, from.role), Said::default());
+    let gone = unseen.map(|other| compose(ctx, room, other, Type::Unavailable, &said, viewer));
+    let gone: Vec<_> = gone.collect();
+    send(ctx, gone, vec![from.jid.clone()]);
 }
 
 /// What somebody who enters is told of those who are there: one presence for each nick but its
 /// own.
 pub(super) fn roster(ctx: &mut Ctx<'_>, room: &Room, to: &Occupant) {
-    let is_trusted = room.settings.is_non_anonymous || to.role == Role::Moderator;
-    let viewer = match is_trusted {
-        true => Viewer::Trusted,
-        false => Viewer::Anybody,
-    };
+    let viewer = viewer(room, to.role);
     let mut all = Vec::new();
     for other in room.occupants.nicks() {
         let is_seen = room.settings.shows(other.role) || to.role == Role::Moderator;
@@ -150,14 +165,14 @@ pub(super) fn cleaned(payload: &Payload) -> Payload {
 }
 
 fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Type, said: &Said) {
-    let is_shown = room.settings.shows(occupant.role) || said.nick.is_some();
-    // One who is removed has no role any more; whether it was seen is not known: it is said again.
-    let is_shown = is_shown || type_ == Type::Unavailable;
+    // Of one who left before a take-over it is not known whether it was seen: it is said again.
+    let is_shown = room.settings.shows(occupant.role) || occupant.role == Role::None;
+    let is_nick_of_its = |nick: &str| *nick == *occupant.nick || Some(nick) == said.nick.as_deref();
     let is_for_all = room.settings.is_non_anonymous;
     let (mut trusted, mut others, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for other in room.occupants.iter() {
         let is_own = other.jid == occupant.jid
-            || (other.nick == occupant.nick && other.jid.is_same_bare(&occupant.jid));
+            || (is_nick_of_its(&other.nick) && other.jid.is_same_bare(&occupant.jid));
         match other.role == Role::Moderator {
             _ if is_own => own.push(other.jid.clone()),
             true => trusted.push(other.jid.clone()),
@@ -183,6 +198,14 @@ fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Typ
             };
             send_to_list(ctx, vec![stanza], to, list);
         }
+    }
+}
+
+/// How somebody in a role sees others.
+fn viewer(room: &Room, role: Role) -> Viewer {
+    match room.settings.is_non_anonymous || role == Role::Moderator {
+        true => Viewer::Trusted,
+        false => Viewer::Anybody,
     }
 }
 

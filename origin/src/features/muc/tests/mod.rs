@@ -18,6 +18,8 @@ mod requests;
 
 mod takeover;
 
+mod visibility;
+
 mod voice;
 
 use super::room::Room;
