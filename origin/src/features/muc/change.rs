@@ -16,7 +16,7 @@ use crate::hooks::Ctx;
 /// Characters of a reason that are kept.
 const REASON_CHARS: usize = 256;
 
-/// How many of those who are not there everybody hears of after one request.
+/// How many of those who are not there everybody hears of, or hear of it, after one request.
 const NOTICES_MAX: usize = 10;
 
 /// Who has asked for a change.
@@ -191,7 +191,7 @@ pub(super) fn tell_affiliations(
     all: &[Changed],
     author: &Author,
 ) {
-    let mut notices = 0;
+    let (mut notices, mut told) = (0, 0);
     for changed in all.iter().filter(|changed| changed.now != changed.before) {
         let nicks = nicks_of(ctx, room, &changed.jid);
         if !nicks.is_empty() {
@@ -202,9 +202,20 @@ pub(super) fn tell_affiliations(
             notices += 1;
             tell_of_absent(ctx, room, changed);
         }
-        let is_new = changed.before <= Affiliation::None && changed.now >= Affiliation::Member;
-        if room.settings.is_members_only && is_new && changed.jid.local().is_some() {
-            invite(ctx, room, changed, author);
+        if changed.jid.local().is_none() || changed.jid.is_same_bare(&author.jid) {
+            continue;
+        }
+        let was = changed.before >= Affiliation::Member;
+        let is = changed.now >= Affiliation::Member;
+        match (was, is) {
+            (false, true) if room.settings.is_members_only => invite(ctx, room, changed, author),
+            // A stranger is not troubled with what a room thinks of it.
+            (false, false) => {}
+            _ if told < NOTICES_MAX => {
+                told += 1;
+                tell_absent(ctx, room, changed);
+            }
+            _ => {}
         }
     }
 }
@@ -282,6 +293,24 @@ fn tell_of_absent(ctx: &mut Ctx<'_>, room: &mut Room, changed: &Changed) {
         .child(&Element::new("x", ns::MUC_USER).child(item));
     let to = room.occupants.everybody().to_vec();
     presence::send(ctx, vec![stanza.into()], to);
+}
+
+/// §18.1: out of courtesy one who is not there is told what it is to the room now.
+fn tell_absent(ctx: &mut Ctx<'_>, room: &Room, changed: &Changed) {
+    let mut item = Element::new("item", ns::MUC_USER)
+        .attr("affiliation", changed.now.name())
+        .attr("jid", changed.jid.as_str())
+        .attr("role", Role::None.name());
+    if let Some(reason) = &changed.reason {
+        item = item.text_child("reason", reason.as_str());
+    }
+    let status = Element::new("status", ns::MUC_USER).attr("code", "101");
+    let stanza = Stanza::new(Kind::Message, Type::Normal)
+        .id(ctx.random_id())
+        .from(room.jid.clone())
+        .to(changed.jid.clone())
+        .child(&Element::new("x", ns::MUC_USER).child(item).child(status));
+    ctx.route(stanza);
 }
 
 /// §9.5: whoever may now enter a members-only room is invited.

@@ -17,6 +17,7 @@
 //! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
 //! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
+//!   `returned`: errors that answer what it has sent.
 //! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
 //!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
 //!   `registration` and its `approval`, `avatar`, `moderation`, `commands` for `hats`; `announce`:
@@ -41,6 +42,8 @@ mod invite;
 mod voice;
 
 mod forward;
+
+mod returned;
 
 mod history;
 
@@ -231,7 +234,7 @@ fn handle(
         (Kind::Iq, _) => requested(ctx, room, stanza),
         (_, Type::Error) => {
             if let Some(room) = room {
-                leave::bounced(ctx, room, stanza);
+                returned::received(ctx, room, stanza);
             }
         }
         (Kind::Presence, Type::Available) => return enter::present(ctx, slot, stanza),

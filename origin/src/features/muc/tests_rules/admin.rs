@@ -382,24 +382,6 @@ fn owners_make_owners_and_admins() {
     );
 }
 
-/// §10.3: in a non-anonymous room everybody hears of who is not there.
-#[test]
-fn everybody_hears_of_the_absent_where_addresses_are_known() {
-    let settings = Settings {
-        is_non_anonymous: true,
-        ..Settings::default()
-    };
-    let mut world = World::new(settings);
-    world.rig.send(
-        &mut world.owner,
-        &admin_set("<item affiliation='owner' jid='puck@x'/>"),
-    );
-    let heard = world.heard();
-    let item = "<item affiliation='owner' jid='puck@x' role='none'/>";
-    assert!(heard["hecate@x"][0].contains(item), "{heard:?}");
-    assert!(heard["puck@x"].is_empty());
-}
-
 #[test]
 fn lists_have_an_end() {
     let mut world = World::new(Settings::default());

@@ -1,5 +1,6 @@
 //! What a room answers for itself: the tables, the lists, the configuration.
 
+mod absent;
 mod admin;
 mod affiliation;
 mod approval;
