@@ -122,6 +122,10 @@ fn seen_to(
         return Ok(());
     };
     let has_other_nick = *known.nick != *wish.nick;
+    // To be told everything again costs as much as entering, and the others may hear of it.
+    if wish.join.is_some() && !room.pace.may_enter(wish.jid, ctx.now.mono) {
+        return Err(too_often());
+    }
     if has_other_nick {
         update::nick(ctx, room, &wish)?;
     }
@@ -182,7 +186,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         name: SessionId(ctx.rng().next_u64()),
         settings: Settings::of_service(ctx.shared, ctx.account.jid.domain()),
         is_locked: wish.join.is_some(),
-        members: [(wish.jid.to_bare(), owner)].into(),
+        members: [(wish.jid.to_bare(), owner)].into_iter().collect(),
         occupants: Occupants::default(),
         subject: None,
         history: Default::default(),
@@ -200,7 +204,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         told: Told::default(),
     };
     record::save(ctx, &room);
-    for (jid, member) in &room.members {
+    for (jid, member) in room.members.iter() {
         record::save_member(ctx, jid, Some(member));
     }
     Ok(room)
@@ -233,11 +237,16 @@ fn refuse(ctx: &Ctx<'_>, room: &mut Room, wish: &Wish<'_>) -> Result<(), StanzaE
         return Err(error.with_type(ErrorType::Wait));
     }
     let joins_per_second = ctx.shared.config.muc.joins_per_second;
-    if !room.pace.joins.admit(ctx.now.mono, joins_per_second) {
-        let error = StanzaError::from(Condition::ResourceConstraint);
-        return Err(error.with_type(ErrorType::Wait));
+    let may = room.pace.may_enter(wish.jid, ctx.now.mono)
+        && room.pace.joins.admit(ctx.now.mono, joins_per_second);
+    match may {
+        true => Ok(()),
+        false => Err(too_often()),
     }
-    Ok(())
+}
+
+fn too_often() -> StanzaError {
+    StanzaError::from(Condition::ResourceConstraint).with_type(ErrorType::Wait)
 }
 
 /// §7.2.9. A user's further session under a nick counts for the server's limit only.

@@ -4,7 +4,7 @@ use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Stanza};
 
-use super::affiliation::Role;
+use super::affiliation::{Affiliation, Role};
 use super::occupant::Occupant;
 use super::presence::{self, Said};
 use super::record;
@@ -43,7 +43,9 @@ fn left_before(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
     let Some(nick) = nick.filter(|_| ctx.now.mono < room.doubtful_until) else {
         return;
     };
-    if room.occupants.of_nick(nick).is_empty() {
+    let is_known = room.affiliation(ctx.shared, stanza.sender()) != Affiliation::Outcast;
+    let may = is_known && room.pace.may_enter(stanza.sender(), ctx.now.mono);
+    if may && room.occupants.of_nick(nick).is_empty() {
         let gone = Occupant {
             jid: stanza.sender().clone(),
             nick: nick.into(),

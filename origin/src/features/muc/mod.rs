@@ -11,7 +11,8 @@
 //!                                      └─ iq ───────▶ room's own, or passed to an occupant
 //! ```
 //!
-//! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
+//! - `room`: what a room is. `occupant`: who is in it. `members`: who
+//!   belongs to it. `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
 //! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
@@ -86,6 +87,8 @@ mod room;
 mod record;
 
 mod occupant;
+
+mod members;
 
 mod configuration;
 

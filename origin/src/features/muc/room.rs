@@ -1,6 +1,6 @@
 //! Room: what a room is, in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use couplet_proto::link::id::{LogId, SessionId, Source};
@@ -9,6 +9,7 @@ use couplet_proto::{Jid, Stanza};
 use super::affiliation::{Affiliation, Role};
 use super::approval::Requests;
 use super::hats::Hats;
+use super::members::Members;
 use super::occupant::Occupants;
 use super::pace::Pace;
 use super::service::Told;
@@ -26,8 +27,7 @@ pub(super) struct Room {
     pub(super) settings: Settings,
     /// Until its creator has configured it nobody else may enter (§10.1.3).
     pub(super) is_locked: bool,
-    /// Bare addresses with an affiliation other than none, or a reserved nick.
-    pub(super) members: BTreeMap<Jid, Member>,
+    pub(super) members: Members,
     pub(super) occupants: Occupants,
     pub(super) subject: Option<Subject>,
     /// What it has sent of late, oldest first.

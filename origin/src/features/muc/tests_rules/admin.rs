@@ -382,6 +382,22 @@ fn owners_make_owners_and_admins() {
     );
 }
 
+/// §9.2: a domain may be banned; who is there is nothing else for being of it.
+#[test]
+fn a_domain_owns_nothing() {
+    let mut world = World::new(Settings::default());
+    for affiliation in ["member", "admin", "owner"] {
+        let item = format!("<item affiliation='{affiliation}' jid='y'/>");
+        let answer = world.rig.ask(&mut world.owner, &admin_set(&item));
+        assert!(answer.contains("<jid-malformed "), "{answer}");
+    }
+    for affiliation in ["outcast", "none"] {
+        let item = format!("<item affiliation='{affiliation}' jid='y'/>");
+        let answer = world.rig.ask(&mut world.owner, &admin_set(&item));
+        assert!(answer.contains("type='result'"), "{answer}");
+    }
+}
+
 #[test]
 fn lists_have_an_end() {
     let mut world = World::new(Settings::default());

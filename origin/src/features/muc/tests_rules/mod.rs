@@ -123,7 +123,7 @@ fn room(settings: Settings) -> Room {
         name: SessionId(7),
         settings,
         is_locked: false,
-        members: BTreeMap::new(),
+        members: Default::default(),
         occupants: Occupants::default(),
         subject: None,
         history: Default::default(),
@@ -184,7 +184,7 @@ fn store(rig: &mut Rig, room: &Room) {
     let now = rig.now;
     let mut ctx = Ctx::new(now, &shared, &mut account, None, &mut effects, &mut rng);
     record::save(&mut ctx, room);
-    for (jid, member) in &room.members {
+    for (jid, member) in room.members.iter() {
         record::save_member(&mut ctx, jid, Some(member));
     }
     for occupant in room.occupants.iter() {

@@ -251,7 +251,7 @@ fn who_may_enter_may_read() {
     set_affiliation(&mut stage, Affiliation::Outcast);
     refuse(&mut stage, ROMEO, "", "<forbidden");
     stage.with_room(|_, room| {
-        room.members.clear();
+        room.members.remove(&jid("romeo@x"));
         room.settings.is_members_only = true;
     });
     refuse(&mut stage, ROMEO, "", "<forbidden");
