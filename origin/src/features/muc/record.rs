@@ -126,6 +126,9 @@ pub(super) struct MessageRecord {
     source: Option<SourceRecord>,
     #[prost(uint64, tag = "12")]
     arrived: u64,
+    /// In an archive.
+    #[prost(bool, tag = "13")]
+    pub(super) is_open: bool,
 }
 
 // === impl MessageRecord ===

@@ -203,8 +203,12 @@ fn real_addresses_are_for_those_who_may_see_them() {
     assert!(!shows(&mut stage));
     check(&mut stage, &filter, &[], true);
     stage.with_room(|_, room| room.settings.is_non_anonymous = true);
-    assert!(shows(&mut stage));
-    check(&mut stage, &filter, &["hail"], true);
+    // Whoever spoke where nobody saw it is not shown to everybody now.
+    assert!(!shows(&mut stage));
+    check(&mut stage, &filter, &[], true);
+    say(&mut stage, "witch", "<body>open</body>");
+    assert!(stage.send(ROMEO, &query(""))[1].contains(item));
+    check(&mut stage, &filter, &["open"], true);
     stage.with_room(|_, room| {
         room.settings.is_non_anonymous = false;
         room.occupants.insert(occupant(Role::Participant));
@@ -316,6 +320,7 @@ fn a_message_is_replaced_in_its_place() {
         let kept = Kept {
             stanza: Arc::new(stanza),
             by: jid("hecate@x"),
+            is_open: false,
         };
         replace(ctx, id, &kept);
     });
