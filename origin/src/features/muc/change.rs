@@ -122,10 +122,10 @@ pub(super) fn tell_role(ctx: &mut Ctx<'_>, room: &mut Room, nick: &str, before: 
     let sees_more = is && !was && !(room.settings.is_non_anonymous && shows_all);
     let sees_less = was && !is && !shows_all;
     if sees_more || sees_less {
-        for jid in room.occupants.of_nick(nick) {
-            match room.occupants.get(jid) {
-                Some(session) if sees_more => presence::roster(ctx, room, session),
-                Some(session) => presence::hide_unseen(ctx, room, session),
+        for jid in room.occupants.of_nick(nick).to_vec() {
+            match room.occupants.get(&jid).cloned() {
+                Some(session) if sees_more => presence::roster(ctx, room, &session),
+                Some(session) => presence::hide_unseen(ctx, room, &session),
                 None => {}
             }
         }

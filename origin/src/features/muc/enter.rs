@@ -21,6 +21,7 @@ use rand::Rng;
 
 use super::affiliation::{Affiliation, Role};
 use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -200,6 +201,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     };
@@ -308,7 +310,7 @@ fn tell_again(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>) {
 }
 
 /// Shows the others, and the picture of the room if it has one (XEP-0486 §4.1).
-fn greet(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+fn greet(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant) {
     presence::roster(ctx, room, occupant);
     if room.avatar.is_some() {
         let picture = avatar::shown(room);

@@ -15,7 +15,7 @@
 //!   belongs to it. `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
-//! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
+//! - `presence`, `cards`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
 //! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
 //!   `returned`: errors that answer what it has sent.
@@ -85,6 +85,8 @@ mod archive;
 mod room;
 
 mod record;
+
+mod cards;
 
 mod occupant;
 
@@ -206,6 +208,7 @@ fn alarm(ctx: &mut Ctx<'_>) {
         takeover::settle(ctx, room);
         update::catch_up(ctx, room);
         update::show_anew(ctx, room);
+        presence::tidy(ctx, room);
         takeover::probe(ctx, room);
     }
     put_back(ctx, room);

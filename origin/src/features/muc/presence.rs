@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::affiliation::{Affiliation, Role};
+use super::cards;
 use super::occupant::Occupant;
 use super::room::Room;
 use crate::hooks::Ctx;
@@ -69,6 +70,7 @@ pub(super) fn show_itself(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant, s
 /// Tells everybody who is to hear of it that `gone`, which is no occupant any more, has left, has
 /// another nick, or was removed: then its role is none. Its other sessions under the nick stay.
 pub(super) fn leave(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant, said: &Said) {
+    room.cards.forget(&gone.nick);
     let has_others = !room.occupants.of_nick(&gone.nick).is_empty();
     if has_others && said.nick.is_none() {
         // To the others the user is still here.
@@ -114,17 +116,34 @@ pub(super) fn hide_unseen(ctx: &mut Ctx<'_>, room: &Room, from: &Occupant) {
 
 /// What somebody who enters is told of those who are there: one presence for each nick but its
 /// own.
-pub(super) fn roster(ctx: &mut Ctx<'_>, room: &Room, to: &Occupant) {
-    let viewer = viewer(room, to.role);
+pub(super) fn roster(ctx: &mut Ctx<'_>, room: &mut Room, to: &Occupant) {
+    let (viewer, said) = (viewer(room, to.role), Said::default());
+    // Taken out while the room is looked at.
+    let mut cards = std::mem::take(&mut room.cards);
+    let is_large = room.occupants.nick_count() >= cards::WORTH_IT;
     let mut all = Vec::new();
     for other in room.occupants.nicks() {
         let is_seen = room.settings.shows(other.role) || to.role == Role::Moderator;
         if other.nick != to.nick && is_seen {
-            let said = Said::default();
-            all.push(compose(ctx, room, other, Type::Available, &said, viewer));
+            let compose = || compose(ctx, room, other, Type::Available, &said, viewer);
+            all.push(match is_large {
+                true => cards.of(other, viewer == Viewer::Trusted, compose),
+                false => compose(),
+            });
         }
     }
+    room.cards = cards;
+    if is_large && let Some(at) = room.cards.used(ctx.now.mono) {
+        ctx.wake_at(at);
+    }
     send(ctx, all, vec![to.jid.clone()]);
+}
+
+/// What is kept of a large room for those who enter is forgotten when nobody does.
+pub(super) fn tidy(ctx: &mut Ctx<'_>, room: &mut Room) {
+    if let Some(at) = room.cards.look(ctx.now.mono) {
+        ctx.wake_at(at);
+    }
 }
 
 /// Sends stanzas to sessions.
@@ -165,6 +184,7 @@ pub(super) fn cleaned(payload: &Payload) -> Payload {
 }
 
 fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Type, said: &Said) {
+    room.cards.forget(&occupant.nick);
     // Of one who left before a take-over it is not known whether it was seen: it is said again.
     let is_shown = room.settings.shows(occupant.role) || occupant.role == Role::None;
     let is_nick_of_its = |nick: &str| *nick == *occupant.nick || Some(nick) == said.nick.as_deref();

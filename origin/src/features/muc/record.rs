@@ -10,6 +10,7 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 use super::PerAccount;
 use super::affiliation::{Affiliation, Role};
 use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -309,6 +310,7 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     })

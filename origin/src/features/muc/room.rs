@@ -8,6 +8,7 @@ use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
 use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::members::Members;
 use super::occupant::Occupants;
@@ -49,6 +50,8 @@ pub(super) struct Room {
     /// It is no more; nothing of it is stored any longer.
     pub(super) is_destroyed: bool,
     pub(super) pace: Pace,
+    /// Presences as those who enter are shown them.
+    pub(super) cards: Cards,
     /// When its occupants are asked whether they are still there, in monotonic milliseconds.
     pub(super) probes_at: Option<u64>,
     /// What it has told its service of itself.

@@ -10,6 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::Occupants;
 use super::pace::Pace;
@@ -194,6 +195,7 @@ fn room(jid: &Jid) -> Room {
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     }

@@ -8,6 +8,8 @@ mod history;
 
 mod invitations;
 
+mod large;
+
 mod leaving;
 
 mod messages;

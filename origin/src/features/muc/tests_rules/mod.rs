@@ -22,6 +22,7 @@ use rand::rngs::StdRng;
 
 use super::affiliation::{Affiliation, Role};
 use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -136,6 +137,7 @@ fn room(settings: Settings) -> Room {
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     };
