@@ -11,8 +11,8 @@
 //!                                      └─ iq ───────▶ room's own, or passed to an occupant
 //! ```
 //!
-//! - `room`: what a room is. `occupant`: who is in it. `members`: who
-//!   belongs to it. `record`: how it is stored.
+//! - `room`: what a room is. `occupant`: who is in it. `members`: who belongs to it. `record`: how it
+//!   is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
 //! - `presence`, `cards`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
@@ -100,12 +100,6 @@ mod affiliation;
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests_rules;
-
-#[cfg(test)]
-mod stage;
 
 use std::sync::Arc;
 

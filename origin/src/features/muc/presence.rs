@@ -171,7 +171,7 @@ pub(super) fn occupant_id(room: &Room, jid: &Jid) -> Element {
     Element::new("occupant-id", ns::OCCUPANT_ID).attr("id", id)
 }
 
-/// What a client says of itself, without what only a room may say (§17.?, XEP-0421 §4).
+/// What a client says of itself, without what only a room may say (§17.3, XEP-0421 §4).
 pub(super) fn cleaned(payload: &Payload) -> Payload {
     payload.without(|child| {
         child.has_ns(ns::MUC)

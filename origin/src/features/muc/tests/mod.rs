@@ -18,6 +18,10 @@ mod private;
 
 mod requests;
 
+mod rules;
+
+pub(super) mod stage;
+
 mod takeover;
 
 mod visibility;

@@ -12,7 +12,7 @@ use super::super::affiliation::{Affiliation, Role};
 use super::super::occupant::Occupant;
 use super::super::record;
 use super::super::room::{Member, Past};
-use super::super::stage::Stage;
+use super::super::tests::stage::Stage;
 use super::{Kept, id_text, keep, read_id, replace, reserve, resume};
 use crate::shard::rig::{Rig, jid};
 use crate::store::LogId;

@@ -2,7 +2,7 @@
 
 use couplet_proto::xmpp::error::Condition;
 
-use super::super::affiliation::{Affiliation, Privilege, Role, Standing};
+use crate::features::muc::affiliation::{Affiliation, Privilege, Role, Standing};
 use Affiliation::{Admin, Member, Outcast, Owner};
 use Role::{Moderator, Participant, Visitor};
 

@@ -2,6 +2,7 @@
 
 use super::{ROOM, World, enter, jid, request};
 use crate::features::muc::affiliation::{Affiliation, Role};
+use crate::features::muc::approval::Requests;
 use crate::features::muc::settings::Settings;
 
 fn members_only() -> World {
@@ -150,10 +151,7 @@ fn a_request_survives_the_owner_of_the_room_and_ends_with_a_ban() {
     world.quiet();
     let room = world.rig.account_mut(ROOM).expect("in memory");
     let stored = room.slots.muc.0.as_ref().expect("a room").requests.clone();
-    assert_eq!(
-        super::super::approval::Requests::decode(&stored.encode()),
-        Ok(stored)
-    );
+    assert_eq!(Requests::decode(&stored.encode()), Ok(stored));
     let ban = super::admin_set("<item affiliation='outcast' jid='puck@x'/>");
     world.rig.send(&mut world.admin, &ban);
     world.quiet();
