@@ -29,7 +29,7 @@ use super::presence::{self, Said};
 use super::room::{Member, Room};
 use super::service::Told;
 use super::settings::Settings;
-use super::{avatar, history, likeness, record, update};
+use super::{archive, avatar, history, likeness, record, update};
 use crate::config::RoomCreation;
 use crate::hooks::Ctx;
 use crate::metrics;
@@ -282,7 +282,7 @@ fn enter(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>, codes: &[u16]) {
     record::save_occupant(ctx, &occupant, room.occupants.is_empty());
     room.occupants.insert(occupant.clone());
     greet(ctx, room, &occupant);
-    let said = greeting(room, wish, codes);
+    let said = greeting(ctx, room, wish, codes);
     presence::show(ctx, room, wish.jid, &said);
     history::send(ctx, room, &occupant, wish.join.as_ref());
 }
@@ -301,7 +301,7 @@ fn tell_again(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>) {
         record::save_occupant(ctx, &occupant, false);
     }
     greet(ctx, room, &occupant);
-    let said = greeting(room, wish, &[]);
+    let said = greeting(ctx, room, wish, &[]);
     match is_changed {
         true => presence::show(ctx, room, wish.jid, &said),
         false => presence::show_itself(ctx, room, &occupant, &said),
@@ -319,12 +319,12 @@ fn greet(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant) {
 }
 
 /// What somebody who enters must know of the room (§7.2.3, §7.2.12).
-fn greeting(room: &Room, wish: &Wish<'_>, codes: &[u16]) -> Said {
+fn greeting(ctx: &Ctx<'_>, room: &Room, wish: &Wish<'_>, codes: &[u16]) -> Said {
     let mut own_codes = codes.to_vec();
     if room.settings.is_non_anonymous {
         own_codes.push(100);
     }
-    if room.settings.is_archived {
+    if archive::is_on(ctx.shared, room) {
         own_codes.push(170);
     }
     Said {

@@ -8,7 +8,8 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use couplet_proto::xmpp::error::{Condition, StanzaError};
 use couplet_proto::xmpp::ns;
-use couplet_proto::{Jid, Kind, Stanza, Type};
+use couplet_proto::xmpp::payload::Payload;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
@@ -50,11 +51,17 @@ pub(super) fn asked(
 ) -> Result<Reply, StanzaError> {
     // XEP-0410 §3.2: by this a client knows that it is not in the room, or that there is none.
     let room = room.ok_or(Condition::NotAcceptable)?;
-    let asker = room.occupants.get(stanza.sender());
-    let asker = asker.ok_or(Condition::NotAcceptable)?.clone();
+    let payload = stanza.first().ok_or(Condition::BadRequest)?;
+    let Some(asker) = room.occupants.get(stanza.sender()).cloned() else {
+        let is_disco = payload.has_ns(ns::DISCO_INFO) || payload.has_ns(ns::DISCO_ITEMS);
+        return Err(match is_disco {
+            // §6.6.
+            true => Condition::BadRequest.into(),
+            false => Condition::NotAcceptable.into(),
+        });
+    };
     let nick = stanza.to.as_ref().and_then(Jid::resource);
     let nick = nick.unwrap_or_default();
-    let payload = stanza.first().ok_or(Condition::BadRequest)?;
     let is_get = stanza.type_ == Type::Get;
     if is_get && *nick == *asker.nick && payload.is("ping", ns::PING) {
         // XEP-0410 §3.3: the room knows the answer.
@@ -96,10 +103,31 @@ pub(super) fn answered(ctx: &mut Ctx<'_>, room: &Room, stanza: &Stanza) {
         .id(id.to_owned());
     answer.from = room.occupant_jid(nick);
     answer.lang = stanza.lang.clone();
-    answer.payload = stanza.payload.clone();
+    answer.payload = match stanza.type_ {
+        Type::Error => nameless(&stanza.payload),
+        _ => stanza.payload.clone(),
+    };
     if answer.from.is_some() {
         ctx.route(answer);
     }
+}
+
+/// An error without what names its sender: who has answered, and where it is now.
+fn nameless(payload: &Payload) -> Payload {
+    let elements = payload.children().map(|child| {
+        let element = child.element();
+        if !element.is("error", ns::CLIENT) {
+            return element;
+        }
+        let children = element.children().map(|child| match child.name() {
+            "gone" | "redirect" => Element::new(child.name().to_owned(), ns::STANZAS),
+            _ => child.clone(),
+        });
+        Element::new("error", ns::CLIENT)
+            .attr_opt("type", element.get("type"))
+            .children_from(children)
+    });
+    Payload::from_elements(&elements.collect::<Vec<_>>())
 }
 
 /// An id by which an answer from `target` finds the session of `asker` again, whose nick or whose
