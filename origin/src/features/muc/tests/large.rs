@@ -15,18 +15,23 @@ fn told_of(rig: &mut Rig, client: &mut Client, nick: &str) -> Option<String> {
     all.into_iter().find(|stanza| stanza.contains(&from))
 }
 
-#[test]
-fn whoever_enters_is_shown_everybody_as_it_is() {
-    let (mut rig, mut clients) = den(&["a", "b"]);
+/// 150 more are there.
+fn fill(rig: &mut Rig) {
     for number in 0..150 {
-        room(&mut rig).occupants.insert(Occupant {
-            jid: jid(&format!("u{number}@y/r")),
+        room(rig).occupants.insert(Occupant {
+            jid: jid(&format!("u{number}@x/r")),
             nick: format!("U{number}").into(),
             role: Role::Participant,
             presence: Payload::default(),
             since: 0,
         });
     }
+}
+
+#[test]
+fn whoever_enters_is_shown_everybody_as_it_is() {
+    let (mut rig, mut clients) = den(&["a", "b"]);
+    fill(&mut rig);
     let mut b = clients.pop().expect("b");
     let mut a = clients.pop().expect("a");
     assert_eq!(join(&mut rig, &mut b, "B").len(), 153);
@@ -59,4 +64,31 @@ fn whoever_enters_is_shown_everybody_as_it_is() {
         "<presence type='unavailable' to='den@rooms.x/Alice'/>",
     );
     assert_eq!(told_of(&mut rig, &mut b, "Alice"), None);
+}
+
+/// §10.2: everybody is shown anew, a part at a time.
+#[test]
+fn other_settings_are_shown_in_parts() {
+    let mut names = vec!["a".to_owned(), "b".to_owned()];
+    names.extend((0..150).map(|number| format!("u{number}")));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let (mut rig, mut clients) = den(&names);
+    let field = "<field var='muc#roomconfig_whois'><value>anyone</value></field>";
+    let form = format!("<x xmlns='jabber:x:data' type='submit'>{field}</x>");
+    let query = format!("<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>");
+    rig.send(
+        &mut clients[0],
+        &format!("<iq type='set' id='s' to='{DEN}'>{query}</iq>"),
+    );
+    let (mut shown, mut parts) = (0, 0);
+    while shown < 151 {
+        let mut seen = rig.received(&clients[1]);
+        seen.retain(|stanza| stanza.starts_with("<presence"));
+        assert!(!seen.is_empty(), "{shown} after {parts} parts");
+        let is_open = |stanza: &String| stanza.contains("jid='") && !stanza.contains("type=");
+        assert!(seen.iter().all(is_open), "{seen:?}");
+        (shown, parts) = (shown + seen.len(), parts + 1);
+        rig.tick(1000);
+    }
+    assert_eq!((shown, parts), (151, 2));
 }
