@@ -36,6 +36,8 @@ pub(super) struct Pace {
     waiting: BTreeMap<Jid, Payload>,
     /// Nicks that are still to be shown as other settings have it.
     unshown: BTreeSet<Box<str>>,
+    /// How often some of them are.
+    parts: Meter,
 }
 
 /// Lets so many pass in a second, and as many at once.
@@ -124,9 +126,19 @@ impl Pace {
         self.unshown.extend(nicks);
     }
 
-    /// One of them, whose turn it is now.
-    pub(super) fn next_to_show(&mut self) -> Option<Box<str>> {
-        self.unshown.pop_first()
+    /// So many of them whose turn it is now: some once in a second, however often the settings are
+    /// others.
+    pub(super) fn next_to_show(&mut self, now: u64, most: usize) -> Vec<Box<str>> {
+        if self.unshown.is_empty() || !self.parts.admit(now, 1) {
+            return Vec::new();
+        }
+        let next = std::iter::from_fn(|| self.unshown.pop_first());
+        next.take(most).collect()
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_to_show(&self) -> bool {
+        !self.unshown.is_empty()
     }
 
     /// A session has left.

@@ -101,10 +101,7 @@ pub(super) fn settings(ctx: &mut Ctx<'_>, room: &mut Room, before: &Settings) {
 /// Shows those of whom that is still to be done, a part at a time.
 pub(super) fn show_anew(ctx: &mut Ctx<'_>, room: &mut Room) {
     let most = (SHOWN_AT_ONCE / room.occupants.len().max(1)).max(1);
-    for _ in 0..most {
-        let Some(nick) = room.pace.next_to_show() else {
-            return;
-        };
+    for nick in room.pace.next_to_show(ctx.now.mono, most) {
         match room.occupants.first_of_nick(&nick) {
             Some(occupant) if room.settings.shows(occupant.role) => {
                 presence::show_anew(ctx, room, occupant);
@@ -113,7 +110,9 @@ pub(super) fn show_anew(ctx: &mut Ctx<'_>, room: &mut Room) {
             None => {}
         }
     }
-    ctx.wake_at(ctx.now.mono + SHOWN_EVERY_MS);
+    if room.pace.has_to_show() {
+        ctx.wake_at(ctx.now.mono + SHOWN_EVERY_MS);
+    }
 }
 
 fn show(ctx: &mut Ctx<'_>, room: &mut Room, jid: &Jid, said: &Said) {
