@@ -16,6 +16,9 @@ const USERS_MAX: usize = 1024;
 /// there are others.
 const ENTRIES_PER_SECOND: u32 = 10;
 
+/// How long a user waits before it asks for voice again, in milliseconds: every moderator is told.
+const ASKS_EVERY_MS: u64 = 10_000;
+
 /// The longest wait between two messages there is (XEP-0500), in milliseconds.
 const WAIT_MAX_MS: u64 = 86_400_000;
 
@@ -51,6 +54,8 @@ pub(super) struct Meter {
 struct User {
     messages: Meter,
     entries: Meter,
+    /// Requests for voice.
+    asks: Meter,
     /// When its last message to everybody came, in monotonic milliseconds; 0 is never.
     spoke: u64,
 }
@@ -66,6 +71,15 @@ impl Meter {
         let is_admitted = free_at - now <= 1_000_000;
         if is_admitted {
             self.free_at = free_at;
+        }
+        is_admitted
+    }
+
+    /// Whether one may pass now, as so many milliseconds have passed since the last one.
+    fn admit_every(&mut self, now: u64, millis: u64) -> bool {
+        let is_admitted = self.free_at <= now * 1000;
+        if is_admitted {
+            self.free_at = (now + millis) * 1000;
         }
         is_admitted
     }
@@ -93,6 +107,11 @@ impl Pace {
     /// Whether a user may enter, or be told everything again, once more now.
     pub(super) fn may_enter(&mut self, user: &Jid, now: u64) -> bool {
         self.user(user, now).entries.admit(now, ENTRIES_PER_SECOND)
+    }
+
+    /// Whether a user may ask for voice once more now.
+    pub(super) fn may_ask(&mut self, user: &Jid, now: u64) -> bool {
+        self.user(user, now).asks.admit_every(now, ASKS_EVERY_MS)
     }
 
     /// Whether a session may change its presence once more now.
@@ -165,7 +184,7 @@ impl User {
     fn is_busy(&self, now: u64) -> bool {
         let waits = self.spoke > 0 && self.spoke + WAIT_MAX_MS > now;
         waits
-            || [self.messages, self.entries]
+            || [self.messages, self.entries, self.asks]
                 .iter()
                 .any(|it| it.free_at > now * 1000)
     }

@@ -42,8 +42,7 @@ fn asked(
     if !room.settings.may_request_voice {
         return Err(Condition::Forbidden.into());
     }
-    let per_second = ctx.shared.config.muc.messages_per_occupant;
-    if !room.pace.may_write(&sender.jid, ctx.now.mono, per_second) {
+    if !room.pace.may_ask(&sender.jid, ctx.now.mono) {
         return Err(message::too_fast());
     }
     let moderators = room.occupants.iter();
