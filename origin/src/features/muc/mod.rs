@@ -11,11 +11,12 @@
 //!                                      └─ iq ───────▶ room's own, or passed to an occupant
 //! ```
 //!
-//! - `room`: what a room is. `occupant`: who is in it. `members`: who belongs to it. `record`: how it
-//!   is stored.
+//! - `room`: what a room is. `occupant`: who is in it. `members`: who belongs to it.
+//!   `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
-//! - `presence`, `cards`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
+//! - `presence`, `cards`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too
+//!   alike.
 //! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
 //!   `returned`: errors that answer what it has sent.
