@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use couplet_proto::xmpp::error::{Condition, StanzaError};
-use couplet_proto::{Kind, Stanza, Type};
+use couplet_proto::xmpp::payload::Payload;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use crate::hooks::Ctx;
 use crate::metrics;
@@ -13,6 +14,22 @@ use crate::metrics;
 pub fn bounce(ctx: &mut Ctx<'_>, stanza: &Stanza, error: impl Into<StanzaError>) {
     let error = error.into();
     if let Some(reply) = reply(stanza, &error) {
+        ctx.route_shared(Arc::new(reply));
+    }
+}
+
+/// As [`bounce`], for a room: the error comes from whom the stanza was for, and says that the room
+/// has answered (RFC 6120 §8.3.1, XEP-0045 §7.2). `children` of the stanza come before it.
+pub fn bounce_by(
+    ctx: &mut Ctx<'_>,
+    stanza: &Stanza,
+    error: &StanzaError,
+    room: &Jid,
+    children: &[Element],
+) {
+    if let Some(mut reply) = reply(stanza, error) {
+        let error = error.to_element().attr("by", room.as_str());
+        reply.payload = Payload::from_elements(children.iter().chain([&error]));
         ctx.route_shared(Arc::new(reply));
     }
 }

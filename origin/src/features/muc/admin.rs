@@ -135,20 +135,15 @@ pub(super) fn check_affiliations(
 
 /// §9.3: nobody is given a nick that is another's, or could be taken for it.
 fn check_nicks(room: &Room, items: &[Wanted]) -> Result<(), StanzaError> {
-    if !items.iter().any(|item| matches!(item.nick, Nick::Is(_))) {
-        return Ok(());
-    }
+    // By this very request.
     let mut reserved: BTreeMap<Box<str>, &Jid> = BTreeMap::new();
-    for (jid, member) in &room.members {
-        let keys = member.nick.as_deref().map(likeness::keys);
-        reserved.extend(keys.into_iter().flatten().map(|key| (key, jid)));
-    }
     for item in items {
         let Nick::Is(nick) = &item.nick else {
             continue;
         };
         let mut present = room.occupants.like(nick);
-        let is_used = present.any(|other| !other.jid.is_same_bare(&item.jid));
+        let is_used = present.any(|other| !other.jid.is_same_bare(&item.jid))
+            || room.members.is_reserved(nick, &item.jid);
         let keys = likeness::keys(nick);
         let mut known = keys.iter().filter_map(|key| reserved.get(key));
         if is_used || known.any(|by| **by != item.jid) {
@@ -235,7 +230,7 @@ fn read_items(room: &Room, query: &Element) -> Result<Items, StanzaError> {
         match (item.get("affiliation"), item.get("role")) {
             (Some(name), None) => {
                 let affiliation = Affiliation::from_name(name).ok_or(Condition::BadRequest)?;
-                let (jid, nick) = affiliation_target(room, item)?;
+                let (jid, nick) = affiliation_target(room, item, affiliation)?;
                 affiliations.push(Wanted {
                     jid,
                     affiliation,
@@ -261,7 +256,11 @@ fn read_items(room: &Room, query: &Element) -> Result<Items, StanzaError> {
 
 /// Whose affiliation is meant: §9 has its bare address; who knows only the nick of an occupant may
 /// name that. With both, the nick is the one to reserve (§9.3).
-fn affiliation_target(room: &Room, item: &Element) -> Result<(Jid, Nick), StanzaError> {
+fn affiliation_target(
+    room: &Room,
+    item: &Element,
+    affiliation: Affiliation,
+) -> Result<(Jid, Nick), StanzaError> {
     let nick = item.get("nick");
     let Some(jid) = item.get("jid") else {
         let nick = prepared(room, nick.ok_or(Condition::BadRequest)?)?;
@@ -272,6 +271,10 @@ fn affiliation_target(room: &Room, item: &Element) -> Result<(Jid, Nick), Stanza
     let jid = Jid::parse(jid)
         .map_err(|_| Condition::JidMalformed)?
         .to_bare();
+    if jid.local().is_none() && !matches!(affiliation, Affiliation::Outcast | Affiliation::None) {
+        // §9.2: a domain may be banned, but nobody there is a person by that.
+        return Err(Condition::JidMalformed.into());
+    }
     let nick = match nick {
         None => Nick::Stays,
         Some("") => Nick::Goes,

@@ -16,7 +16,7 @@ use crate::hooks::Ctx;
 /// Characters of a reason that are kept.
 const REASON_CHARS: usize = 256;
 
-/// How many of those who are not there everybody hears of after one request.
+/// How many of those who are not there everybody hears of, or hear of it, after one request.
 const NOTICES_MAX: usize = 10;
 
 /// Who has asked for a change.
@@ -116,12 +116,17 @@ pub(super) fn tell_role(ctx: &mut Ctx<'_>, room: &mut Room, nick: &str, before: 
         presence::hide(ctx, room, &occupant);
     }
     presence::show(ctx, room, &occupant.jid, said);
-    let is_promoted = before < Role::Moderator && occupant.role == Role::Moderator;
-    if is_promoted && !room.settings.is_non_anonymous {
-        // §8: moderators see real addresses, so it hears of everybody once more.
+    let (was, is) = (before == Role::Moderator, occupant.role == Role::Moderator);
+    let shows_all = room.settings.shows_all();
+    // §8: moderators see real addresses, and everybody.
+    let sees_more = is && !was && !(room.settings.is_non_anonymous && shows_all);
+    let sees_less = was && !is && !shows_all;
+    if sees_more || sees_less {
         for jid in room.occupants.of_nick(nick).to_vec() {
-            if let Some(session) = room.occupants.get(&jid).cloned() {
-                presence::roster(ctx, room, &session);
+            match room.occupants.get(&jid).cloned() {
+                Some(session) if sees_more => presence::roster(ctx, room, &session),
+                Some(session) => presence::hide_unseen(ctx, room, &session),
+                None => {}
             }
         }
     }
@@ -166,6 +171,10 @@ pub(super) fn write_affiliation(ctx: &mut Ctx<'_>, room: &mut Room, wanted: Want
         true => room.members.remove(&jid),
         false => room.members.insert(jid.clone(), member),
     };
+    if room.requests.remove(&jid) {
+        // Whoever wanted to be a member is one now, or may not be one.
+        record::save_requests(ctx, &room.requests);
+    }
     let now = room.affiliation(ctx.shared, &jid);
     Changed {
         jid,
@@ -182,7 +191,7 @@ pub(super) fn tell_affiliations(
     all: &[Changed],
     author: &Author,
 ) {
-    let mut notices = 0;
+    let (mut notices, mut told) = (0, 0);
     for changed in all.iter().filter(|changed| changed.now != changed.before) {
         let nicks = nicks_of(ctx, room, &changed.jid);
         if !nicks.is_empty() {
@@ -193,9 +202,20 @@ pub(super) fn tell_affiliations(
             notices += 1;
             tell_of_absent(ctx, room, changed);
         }
-        let is_new = changed.before <= Affiliation::None && changed.now >= Affiliation::Member;
-        if room.settings.is_members_only && is_new && changed.jid.local().is_some() {
-            invite(ctx, room, changed, author);
+        if changed.jid.local().is_none() || changed.jid.is_same_bare(&author.jid) {
+            continue;
+        }
+        let was = changed.before >= Affiliation::Member;
+        let is = changed.now >= Affiliation::Member;
+        match (was, is) {
+            (false, true) if room.settings.is_members_only => invite(ctx, room, changed, author),
+            // A stranger is not troubled with what a room thinks of it.
+            (false, false) => {}
+            _ if told < NOTICES_MAX => {
+                told += 1;
+                tell_absent(ctx, room, changed);
+            }
+            _ => {}
         }
     }
 }
@@ -273,6 +293,24 @@ fn tell_of_absent(ctx: &mut Ctx<'_>, room: &mut Room, changed: &Changed) {
         .child(&Element::new("x", ns::MUC_USER).child(item));
     let to = room.occupants.everybody().to_vec();
     presence::send(ctx, vec![stanza.into()], to);
+}
+
+/// §18.1: out of courtesy one who is not there is told what it is to the room now.
+fn tell_absent(ctx: &mut Ctx<'_>, room: &Room, changed: &Changed) {
+    let mut item = Element::new("item", ns::MUC_USER)
+        .attr("affiliation", changed.now.name())
+        .attr("jid", changed.jid.as_str())
+        .attr("role", Role::None.name());
+    if let Some(reason) = &changed.reason {
+        item = item.text_child("reason", reason.as_str());
+    }
+    let status = Element::new("status", ns::MUC_USER).attr("code", "101");
+    let stanza = Stanza::new(Kind::Message, Type::Normal)
+        .id(ctx.random_id())
+        .from(room.jid.clone())
+        .to(changed.jid.clone())
+        .child(&Element::new("x", ns::MUC_USER).child(item).child(status));
+    ctx.route(stanza);
 }
 
 /// §9.5: whoever may now enter a members-only room is invited.

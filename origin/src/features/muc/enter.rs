@@ -20,6 +20,8 @@ use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use rand::Rng;
 
 use super::affiliation::{Affiliation, Role};
+use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -27,7 +29,7 @@ use super::presence::{self, Said};
 use super::room::{Member, Room};
 use super::service::Told;
 use super::settings::Settings;
-use super::{avatar, history, likeness, record, update};
+use super::{archive, avatar, history, likeness, record, update};
 use crate::config::RoomCreation;
 use crate::hooks::Ctx;
 use crate::metrics;
@@ -121,6 +123,10 @@ fn seen_to(
         return Ok(());
     };
     let has_other_nick = *known.nick != *wish.nick;
+    // To be told everything again costs as much as entering, and the others may hear of it.
+    if wish.join.is_some() && !room.pace.may_enter(wish.jid, ctx.now.mono) {
+        return Err(too_often());
+    }
     if has_other_nick {
         update::nick(ctx, room, &wish)?;
     }
@@ -181,7 +187,7 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         name: SessionId(ctx.rng().next_u64()),
         settings: Settings::of_service(ctx.shared, ctx.account.jid.domain()),
         is_locked: wish.join.is_some(),
-        members: [(wish.jid.to_bare(), owner)].into(),
+        members: [(wish.jid.to_bare(), owner)].into_iter().collect(),
         occupants: Occupants::default(),
         subject: None,
         history: Default::default(),
@@ -190,15 +196,17 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         secret,
         avatar: None,
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: false,
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     };
     record::save(ctx, &room);
-    for (jid, member) in &room.members {
+    for (jid, member) in room.members.iter() {
         record::save_member(ctx, jid, Some(member));
     }
     Ok(room)
@@ -231,11 +239,16 @@ fn refuse(ctx: &Ctx<'_>, room: &mut Room, wish: &Wish<'_>) -> Result<(), StanzaE
         return Err(error.with_type(ErrorType::Wait));
     }
     let joins_per_second = ctx.shared.config.muc.joins_per_second;
-    if !room.pace.joins.admit(ctx.now.mono, joins_per_second) {
-        let error = StanzaError::from(Condition::ResourceConstraint);
-        return Err(error.with_type(ErrorType::Wait));
+    let may = room.pace.may_enter(wish.jid, ctx.now.mono)
+        && room.pace.joins.admit(ctx.now.mono, joins_per_second);
+    match may {
+        true => Ok(()),
+        false => Err(too_often()),
     }
-    Ok(())
+}
+
+fn too_often() -> StanzaError {
+    StanzaError::from(Condition::ResourceConstraint).with_type(ErrorType::Wait)
 }
 
 /// §7.2.9. A user's further session under a nick counts for the server's limit only.
@@ -269,7 +282,7 @@ fn enter(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>, codes: &[u16]) {
     record::save_occupant(ctx, &occupant, room.occupants.is_empty());
     room.occupants.insert(occupant.clone());
     greet(ctx, room, &occupant);
-    let said = greeting(room, wish, codes);
+    let said = greeting(ctx, room, wish, codes);
     presence::show(ctx, room, wish.jid, &said);
     history::send(ctx, room, &occupant, wish.join.as_ref());
 }
@@ -288,7 +301,7 @@ fn tell_again(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>) {
         record::save_occupant(ctx, &occupant, false);
     }
     greet(ctx, room, &occupant);
-    let said = greeting(room, wish, &[]);
+    let said = greeting(ctx, room, wish, &[]);
     match is_changed {
         true => presence::show(ctx, room, wish.jid, &said),
         false => presence::show_itself(ctx, room, &occupant, &said),
@@ -297,7 +310,7 @@ fn tell_again(ctx: &mut Ctx<'_>, room: &mut Room, wish: &Wish<'_>) {
 }
 
 /// Shows the others, and the picture of the room if it has one (XEP-0486 §4.1).
-fn greet(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+fn greet(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant) {
     presence::roster(ctx, room, occupant);
     if room.avatar.is_some() {
         let picture = avatar::shown(room);
@@ -306,12 +319,12 @@ fn greet(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
 }
 
 /// What somebody who enters must know of the room (§7.2.3, §7.2.12).
-fn greeting(room: &Room, wish: &Wish<'_>, codes: &[u16]) -> Said {
+fn greeting(ctx: &Ctx<'_>, room: &Room, wish: &Wish<'_>, codes: &[u16]) -> Said {
     let mut own_codes = codes.to_vec();
     if room.settings.is_non_anonymous {
         own_codes.push(100);
     }
-    if room.settings.is_archived {
+    if archive::is_on(ctx.shared, room) {
         own_codes.push(170);
     }
     Said {

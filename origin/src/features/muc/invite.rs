@@ -6,6 +6,7 @@ use couplet_proto::xmpp::ns;
 use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use super::affiliation::Affiliation;
+use super::forward::{self, Purpose};
 use super::message;
 use super::record;
 use super::room::{Member, Room};
@@ -57,8 +58,8 @@ pub(super) fn received(
     }
     for (invite, to) in invites {
         admit(ctx, room, &to)?;
-        let invitation = invitation(room, stanza, invite);
-        ctx.route(invitation.to(to));
+        let invitation = invitation(room, stanza, invite, &to);
+        ctx.route(invitation);
     }
     Ok(())
 }
@@ -101,12 +102,15 @@ fn admit(ctx: &mut Ctx<'_>, room: &mut Room, to: &Jid) -> Result<(), StanzaError
         reason: None,
     };
     record::save_member(ctx, &to, Some(&member));
+    if room.requests.remove(&to) {
+        record::save_requests(ctx, &room.requests);
+    }
     room.members.insert(to, member);
     Ok(())
 }
 
 /// What the invitee gets. Older clients look for XEP-0249's element, which says the same.
-fn invitation(room: &Room, stanza: &Stanza, invite: &Element) -> Stanza {
+fn invitation(room: &Room, stanza: &Stanza, invite: &Element, to: &Jid) -> Stanza {
     let continues = invite.find_own("continue");
     let thread = continues.and_then(|continues| continues.get("thread"));
     let reason = reason(invite);
@@ -130,8 +134,15 @@ fn invitation(room: &Room, stanza: &Stanza, invite: &Element) -> Stanza {
         .attr_opt("password", password);
     let invitation = Stanza::new(Kind::Message, Type::Normal).from(room.jid.clone());
     let mut invitation = invitation.child(&x).child(&direct);
-    invitation.id = stanza.id.clone();
-    invitation
+    // By this an answer that there is no such user finds the inviter.
+    let nick = room.occupants.get(stanza.sender()).map(|it| &*it.nick);
+    let id = stanza.id.as_deref().unwrap_or_default();
+    let sealed = nick.map(|nick| {
+        let both = (stanza.sender(), to);
+        forward::sealed(room, Purpose::Invitation, both, nick, id)
+    });
+    invitation.id = sealed.map(Into::into);
+    invitation.to(to.clone())
 }
 
 /// An invitee, who need not be in the room, does not come. Only to those who may have invited.

@@ -1,11 +1,10 @@
 //! Leaving: by oneself (XEP-0045 §7.14), removed by others, or lost (§12.1, §18.1.2).
 
-use couplet_proto::xmpp::error::Condition;
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
 use couplet_proto::{Jid, Stanza};
 
-use super::affiliation::Role;
+use super::affiliation::{Affiliation, Role};
 use super::occupant::Occupant;
 use super::presence::{self, Said};
 use super::record;
@@ -14,17 +13,6 @@ use crate::hooks::Ctx;
 
 /// Bytes of what somebody says in going; a longer farewell is left out.
 const FAREWELL_BYTES_MAX: usize = 4096;
-
-/// Conditions by which an answer says that its sender is not there any more.
-const GONE: [Condition; 7] = [
-    Condition::Gone,
-    Condition::ItemNotFound,
-    Condition::RecipientUnavailable,
-    Condition::Redirect,
-    Condition::RemoteServerNotFound,
-    Condition::RemoteServerTimeout,
-    Condition::ServiceUnavailable,
-];
 
 /// Unavailable presence of an occupant, whatever nick it is for; of anybody else it says nothing
 /// (§17.3).
@@ -55,7 +43,9 @@ fn left_before(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
     let Some(nick) = nick.filter(|_| ctx.now.mono < room.doubtful_until) else {
         return;
     };
-    if room.occupants.of_nick(nick).is_empty() {
+    let is_known = room.affiliation(ctx.shared, stanza.sender()) != Affiliation::Outcast;
+    let may = is_known && room.pace.may_enter(stanza.sender(), ctx.now.mono);
+    if may && room.occupants.of_nick(nick).is_empty() {
         let gone = Occupant {
             jid: stanza.sender().clone(),
             nick: nick.into(),
@@ -80,16 +70,9 @@ pub(super) fn remove(
     Some(gone)
 }
 
-/// An error came back from an occupant: if it says that nobody is there, the occupant is removed.
-pub(super) fn bounced(ctx: &mut Ctx<'_>, room: &mut Room, stanza: &Stanza) {
-    let jid = stanza.sender();
-    let error = stanza.payload.find("error", ns::CLIENT);
-    let error = error.map(|error| error.element());
-    let is_gone = error.is_some_and(|error| {
-        let mut conditions = error.children().filter(|child| child.ns() == ns::STANZAS);
-        conditions.any(|child| GONE.iter().any(|gone| gone.name() == child.name()))
-    });
-    let Some(known) = room.occupants.get(jid).filter(|_| is_gone).cloned() else {
+/// Nobody is there any more under a full address: if it is an occupant, it is removed.
+pub(super) fn lost(ctx: &mut Ctx<'_>, room: &mut Room, jid: &Jid) {
+    let Some(known) = room.occupants.get(jid).cloned() else {
         return;
     };
     let said = Said {

@@ -65,11 +65,7 @@ pub(super) fn is_taken(room: &Room, nick: &str, by: &Jid) -> bool {
     if others.any(|other| !other.jid.is_same_bare(by)) {
         return true;
     }
-    let own = keys(nick);
-    room.members.iter().any(|(jid, member)| {
-        let reserved = member.nick.as_deref().filter(|_| !jid.is_same_bare(by));
-        reserved.is_some_and(|reserved| keys(reserved).iter().any(|key| own.contains(key)))
-    })
+    room.members.is_reserved(nick, by)
 }
 
 #[cfg(test)]

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use couplet_proto::xmpp::error::{Condition, ErrorType, StanzaError};
+use couplet_proto::xmpp::form::Submitted;
 use couplet_proto::xmpp::ns;
 use couplet_proto::xmpp::payload::Payload;
-use couplet_proto::{Jid, Kind, Stanza, Type};
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use super::affiliation::Role;
 use super::occupant::Occupant;
 use super::room::{Past, Room, Subject};
-use super::{archive, invite, presence, private, record, voice};
+use super::{approval, archive, invite, presence, private, record, voice};
 use crate::hooks::Ctx;
 use crate::hooks::context::Fan;
 use crate::metrics;
@@ -24,6 +25,10 @@ pub(super) const KEPT_MS: u64 = 60_000;
 
 /// Messages kept for that reason alone; of more the oldest go sooner.
 const KEPT_MAX: usize = 2000;
+
+/// Bytes of all that is kept, about; of more the oldest go, though they would be shown: what
+/// somebody says who enters many rooms and says long things may not fill the memory of the node.
+const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// So many messages from one look for what need not be kept to the next.
 const TRIM_EVERY: u64 = 16;
@@ -51,14 +56,20 @@ pub(super) fn received(
     if let Some(x) = invite::find(stanza) {
         return invite::received(ctx, room, stanza, &x);
     }
-    match voice::find(stanza) {
-        Some(form) => voice::received(ctx, room, stanza, &form),
-        None if room.occupants.get(stanza.sender()).is_none() => {
-            Err(Condition::NotAcceptable.into())
-        }
+    let form = form(stanza);
+    match form.as_ref().map(|form| (form.value("FORM_TYPE"), form)) {
+        Some((Some(ns::MUC_REQUEST), form)) => voice::received(ctx, room, stanza, form),
+        Some((Some(ns::MUC_REGISTER), form)) => approval::answered(ctx, room, stanza, form),
+        _ if room.occupants.get(stanza.sender()).is_none() => Err(Condition::NotAcceptable.into()),
         // §17.2: it is not for everybody, and for nobody else.
-        None => Err(Condition::BadRequest.into()),
+        _ => Err(Condition::BadRequest.into()),
     }
+}
+
+/// The form by which somebody asks for something, or answers.
+fn form(stanza: &Stanza) -> Option<Submitted> {
+    let x = stanza.payload.find("x", ns::DATA_FORMS)?.element();
+    Submitted::in_child_of(&Element::new("message", ns::CLIENT).child(x))
 }
 
 /// Everybody has the messages up to this number.
@@ -210,16 +221,20 @@ fn trim(ctx: &mut Ctx<'_>, room: &mut Room) {
     let shown = room.history.iter().filter(|past| past.is_shown).count();
     let mut shown_excess = shown.saturating_sub(shown_max);
     let mut excess = room.history.len().saturating_sub(shown_max + KEPT_MAX);
+    let bytes = room.history.iter().map(|past| past.stanza.wire_bytes());
+    let mut bytes_excess = bytes.sum::<usize>().saturating_sub(KEPT_BYTES_MAX);
     let (last, arrived) = (room.last, arrived(ctx, room));
     room.history.retain(|past| {
         let is_extra = !past.is_shown || shown_excess > 0;
         // The last one tells a new owner which number comes next.
         let may_go = past.number < last && past.number <= arrived;
-        let goes = is_extra && may_go && (past.at <= old_at || excess > 0);
+        let is_due = is_extra && (past.at <= old_at || excess > 0);
+        let goes = may_go && (is_due || bytes_excess > 0);
         if goes {
             record::delete_past(ctx, past.number);
             excess = excess.saturating_sub(1);
-            shown_excess -= usize::from(past.is_shown);
+            shown_excess = shown_excess.saturating_sub(usize::from(past.is_shown));
+            bytes_excess = bytes_excess.saturating_sub(past.stanza.wire_bytes());
         }
         !goes
     });

@@ -11,16 +11,19 @@
 //!                                      └─ iq ───────▶ room's own, or passed to an occupant
 //! ```
 //!
-//! - `room`: what a room is. `occupant`: who is in it. `record`: how it is stored.
+//! - `room`: what a room is. `occupant`: who is in it. `members`: who belongs to it.
+//!   `record`: how it is stored.
 //! - `affiliation`: who may do what, as tables. `settings`: what the owners have chosen;
 //!   `configuration`: the same as a form.
-//! - `presence`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too alike.
+//! - `presence`, `cards`: who hears of whom. `pace`: how fast. `likeness`: which nicks are too
+//!   alike.
 //! - `enter`, `update`, `leave`: who is there. `message`, `private`, `history`: what is said.
 //! - `invite`, `voice`: what is asked of it by message. `iq`, `forward`: by IQ, or of an occupant.
+//!   `returned`: errors that answer what it has sent.
 //! - Of what a room answers itself: `info`: discovery; `owner`: the configuration and the end;
 //!   `admin`: lists of roles and affiliations; `change`: what follows when one is another;
-//!   `registration`, `avatar`, `moderation`, `commands` for `hats`; `announce`: what the room says
-//!   to everybody.
+//!   `registration` and its `approval`, `avatar`, `moderation`, `commands` for `hats`; `announce`:
+//!   what the room says to everybody.
 //! - `service`: the domain itself, and the list of its rooms. `archive`: what was said.
 //! - `takeover`: what a new owner of the slot does first.
 
@@ -42,6 +45,8 @@ mod voice;
 
 mod forward;
 
+mod returned;
+
 mod history;
 
 mod iq;
@@ -53,6 +58,8 @@ mod owner;
 mod admin;
 
 mod registration;
+
+mod approval;
 
 mod avatar;
 
@@ -80,7 +87,11 @@ mod room;
 
 mod record;
 
+mod cards;
+
 mod occupant;
+
+mod members;
 
 mod configuration;
 
@@ -90,12 +101,6 @@ mod affiliation;
 
 #[cfg(test)]
 mod tests;
-
-#[cfg(test)]
-mod tests_rules;
-
-#[cfg(test)]
-mod stage;
 
 use std::sync::Arc;
 
@@ -214,9 +219,25 @@ fn alarm(ctx: &mut Ctx<'_>) {
     if let Some(room) = &mut room {
         takeover::settle(ctx, room);
         update::catch_up(ctx, room);
+        update::show_anew(ctx, room);
+        presence::tidy(ctx, room);
         takeover::probe(ctx, room);
     }
     put_back(ctx, room);
+}
+
+/// §7.2, §7.4: the error says that the room has answered, not an occupant. With presence comes what
+/// tells it from others.
+fn refuse(ctx: &mut Ctx<'_>, stanza: &Stanza, error: &StanzaError) {
+    let room = ctx.account.jid.clone();
+    match stanza.kind {
+        Kind::Presence => {
+            // Empty: a password is not sent back.
+            let x = Element::new("x", ns::MUC);
+            bounce::bounce_by(ctx, stanza, error, &room, &[x]);
+        }
+        Kind::Message | Kind::Iq => bounce::bounce_by(ctx, stanza, error, &room, &[]),
+    }
 }
 
 /// A stanza for a room or an occupant. The room may come to be.
@@ -231,7 +252,7 @@ fn handle(
         (Kind::Iq, _) => requested(ctx, room, stanza),
         (_, Type::Error) => {
             if let Some(room) = room {
-                leave::bounced(ctx, room, stanza);
+                returned::received(ctx, room, stanza);
             }
         }
         (Kind::Presence, Type::Available) => return enter::present(ctx, slot, stanza),

@@ -48,6 +48,8 @@ pub(super) fn received(
     let kept = Kept {
         stanza: past.stanza.clone(),
         by: past.by.clone(),
+        // It is not known of it; what is left of it need not say whose it was.
+        is_open: false,
     };
     let stone = bury(ctx, room, kept, &verdict);
     let mut history = room.history.iter_mut();
@@ -141,6 +143,7 @@ fn bury(ctx: &mut Ctx<'_>, room: &Room, kept: Kept, verdict: &Verdict<'_>) -> Ke
     let stone = Kept {
         stanza: Arc::new(stone),
         by: kept.by,
+        is_open: kept.is_open,
     };
     archive::replace(ctx, verdict.id, &stone);
     stone

@@ -1,6 +1,6 @@
 //! Occupants: who is in a room, by session and by nick.
 //!
-//! One user may be in a room with several sessions under one nick (§7.2.?): they are one occupant
+//! One user may be in a room with several sessions under one nick (§7.2.8): they are one occupant
 //! to the others, and each gets everything.
 
 use std::collections::BTreeMap;

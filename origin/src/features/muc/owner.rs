@@ -12,7 +12,7 @@ use super::affiliation::{Affiliation, Privilege, Role};
 use super::change::{self, Author, Nick, Wanted};
 use super::room::Room;
 use super::settings::Settings;
-use super::{admin, announce, configuration, leave, presence, record};
+use super::{admin, announce, configuration, leave, presence, record, update};
 use crate::hooks::{Ctx, Reply};
 
 /// §10.1.3, §10.2: the form.
@@ -153,6 +153,7 @@ fn tell(ctx: &mut Ctx<'_>, room: &mut Room, before: &Settings, author: &Author) 
     if room.settings.is_members_only && !before.is_members_only {
         remove_strangers(ctx, room, author);
     }
+    update::settings(ctx, room, before);
 }
 
 /// §10.2.1.

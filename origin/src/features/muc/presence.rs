@@ -15,6 +15,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::affiliation::{Affiliation, Role};
+use super::cards;
 use super::occupant::Occupant;
 use super::room::Room;
 use crate::hooks::Ctx;
@@ -69,6 +70,7 @@ pub(super) fn show_itself(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant, s
 /// Tells everybody who is to hear of it that `gone`, which is no occupant any more, has left, has
 /// another nick, or was removed: then its role is none. Its other sessions under the nick stay.
 pub(super) fn leave(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant, said: &Said) {
+    room.cards.forget(&gone.nick);
     let has_others = !room.occupants.of_nick(&gone.nick).is_empty();
     if has_others && said.nick.is_none() {
         // To the others the user is still here.
@@ -81,35 +83,67 @@ pub(super) fn leave(ctx: &mut Ctx<'_>, room: &mut Room, gone: &Occupant, said: &
 /// Tells those who may not see an occupant any more, as its role is one that is not shown, that it
 /// has left.
 pub(super) fn hide(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+    tell_others(ctx, room, occupant, Type::Unavailable);
+}
+
+/// Tells those who are no moderators how an occupant is seen now: what they may see of it is
+/// something else than before.
+pub(super) fn show_anew(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant) {
+    tell_others(ctx, room, occupant, Type::Available);
+}
+
+/// Moderators and the occupant itself see it whatever the settings are.
+fn tell_others(ctx: &mut Ctx<'_>, room: &Room, occupant: &Occupant, type_: Type) {
     let all = room.occupants.iter();
     let others = all.filter(|other| other.role != Role::Moderator && other.nick != occupant.nick);
     let to: Vec<Jid> = others.map(|other| other.jid.clone()).collect();
-    let viewer = match room.settings.is_non_anonymous {
-        true => Viewer::Trusted,
-        false => Viewer::Anybody,
-    };
+    let viewer = viewer(room, Role::Participant);
     let said = Said::default();
-    let stanza = compose(ctx, room, occupant, Type::Unavailable, &said, viewer);
-    send(ctx, vec![stanza], to);
+    let stanza = compose(ctx, room, occupant, type_, &said, viewer);
+    send_to_list(ctx, vec![stanza], to, room.list_of_viewers(false));
+}
+
+/// Tells a session that is no moderator any more that those have left whom only moderators see.
+pub(super) fn hide_unseen(ctx: &mut Ctx<'_>, room: &Room, from: &Occupant) {
+    let others = room.occupants.nicks();
+    let unseen = others.filter(|other| !room.settings.shows(other.role));
+    let unseen = unseen.filter(|other| other.nick != from.nick);
+    let (viewer, said) = (viewer(room, from.role), Said::default());
+    let gone = unseen.map(|other| compose(ctx, room, other, Type::Unavailable, &said, viewer));
+    let gone: Vec<_> = gone.collect();
+    send(ctx, gone, vec![from.jid.clone()]);
 }
 
 /// What somebody who enters is told of those who are there: one presence for each nick but its
 /// own.
-pub(super) fn roster(ctx: &mut Ctx<'_>, room: &Room, to: &Occupant) {
-    let is_trusted = room.settings.is_non_anonymous || to.role == Role::Moderator;
-    let viewer = match is_trusted {
-        true => Viewer::Trusted,
-        false => Viewer::Anybody,
-    };
+pub(super) fn roster(ctx: &mut Ctx<'_>, room: &mut Room, to: &Occupant) {
+    let (viewer, said) = (viewer(room, to.role), Said::default());
+    // Taken out while the room is looked at.
+    let mut cards = std::mem::take(&mut room.cards);
+    let is_large = room.occupants.nick_count() >= cards::WORTH_IT;
     let mut all = Vec::new();
     for other in room.occupants.nicks() {
         let is_seen = room.settings.shows(other.role) || to.role == Role::Moderator;
         if other.nick != to.nick && is_seen {
-            let said = Said::default();
-            all.push(compose(ctx, room, other, Type::Available, &said, viewer));
+            let compose = || compose(ctx, room, other, Type::Available, &said, viewer);
+            all.push(match is_large {
+                true => cards.of(other, viewer == Viewer::Trusted, compose),
+                false => compose(),
+            });
         }
     }
+    room.cards = cards;
+    if is_large && let Some(at) = room.cards.used(ctx.now.mono) {
+        ctx.wake_at(at);
+    }
     send(ctx, all, vec![to.jid.clone()]);
+}
+
+/// What is kept of a large room for those who enter is forgotten when nobody does.
+pub(super) fn tidy(ctx: &mut Ctx<'_>, room: &mut Room) {
+    if let Some(at) = room.cards.look(ctx.now.mono) {
+        ctx.wake_at(at);
+    }
 }
 
 /// Sends stanzas to sessions.
@@ -137,7 +171,7 @@ pub(super) fn occupant_id(room: &Room, jid: &Jid) -> Element {
     Element::new("occupant-id", ns::OCCUPANT_ID).attr("id", id)
 }
 
-/// What a client says of itself, without what only a room may say (§17.?, XEP-0421 §4).
+/// What a client says of itself, without what only a room may say (§17.3, XEP-0421 §4).
 pub(super) fn cleaned(payload: &Payload) -> Payload {
     payload.without(|child| {
         child.has_ns(ns::MUC)
@@ -150,14 +184,15 @@ pub(super) fn cleaned(payload: &Payload) -> Payload {
 }
 
 fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Type, said: &Said) {
-    let is_shown = room.settings.shows(occupant.role) || said.nick.is_some();
-    // One who is removed has no role any more; whether it was seen is not known: it is said again.
-    let is_shown = is_shown || type_ == Type::Unavailable;
+    room.cards.forget(&occupant.nick);
+    // Of one who left before a take-over it is not known whether it was seen: it is said again.
+    let is_shown = room.settings.shows(occupant.role) || occupant.role == Role::None;
+    let is_nick_of_its = |nick: &str| *nick == *occupant.nick || Some(nick) == said.nick.as_deref();
     let is_for_all = room.settings.is_non_anonymous;
     let (mut trusted, mut others, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for other in room.occupants.iter() {
         let is_own = other.jid == occupant.jid
-            || (other.nick == occupant.nick && other.jid.is_same_bare(&occupant.jid));
+            || (is_nick_of_its(&other.nick) && other.jid.is_same_bare(&occupant.jid));
         match other.role == Role::Moderator {
             _ if is_own => own.push(other.jid.clone()),
             true => trusted.push(other.jid.clone()),
@@ -183,6 +218,14 @@ fn broadcast(ctx: &mut Ctx<'_>, room: &mut Room, occupant: &Occupant, type_: Typ
             };
             send_to_list(ctx, vec![stanza], to, list);
         }
+    }
+}
+
+/// How somebody in a role sees others.
+fn viewer(room: &Room, role: Role) -> Viewer {
+    match room.settings.is_non_anonymous || role == Role::Moderator {
+        true => Viewer::Trusted,
+        false => Viewer::Anybody,
     }
 }
 

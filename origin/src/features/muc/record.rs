@@ -9,6 +9,8 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::PerAccount;
 use super::affiliation::{Affiliation, Role};
+use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
 use super::pace::Pace;
@@ -57,6 +59,8 @@ const OWN: &str = "";
 const SUBJECT: &str = "subject";
 /// The key of the hats.
 const HATS: &str = "hats";
+/// The key of the requests for membership.
+const REQUESTS: &str = "requests";
 
 /// The first version of the stored records.
 const RECORD: u8 = 1;
@@ -123,6 +127,9 @@ pub(super) struct MessageRecord {
     source: Option<SourceRecord>,
     #[prost(uint64, tag = "12")]
     arrived: u64,
+    /// In an archive.
+    #[prost(bool, tag = "13")]
+    pub(super) is_open: bool,
 }
 
 // === impl MessageRecord ===
@@ -173,6 +180,11 @@ pub(super) fn save_subject(ctx: &mut Ctx<'_>, subject: &Subject) {
 /// Stores the hats and who wears them.
 pub(super) fn save_hats(ctx: &mut Ctx<'_>, hats: &Hats) {
     ctx.put(ROOM, HATS, hats.encode());
+}
+
+/// Stores who wants to be a member.
+pub(super) fn save_requests(ctx: &mut Ctx<'_>, requests: &Requests) {
+    ctx.put(ROOM, REQUESTS, requests.encode());
 }
 
 /// Stores what is kept of a bare address; of one that is nothing, nothing.
@@ -244,6 +256,7 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
     let mut room = None;
     let mut subject = None;
     let mut hats = Hats::default();
+    let mut requests = Requests::default();
     let mut members = Vec::new();
     let mut occupants = Occupants::default();
     let mut history = Vec::new();
@@ -252,6 +265,7 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
             id if id == ROOM.id && **key == *OWN => room = Some(read_room(jid, value)?),
             id if id == ROOM.id && **key == *SUBJECT => subject = Some(read_subject(value)?),
             id if id == ROOM.id && **key == *HATS => hats = Hats::decode(value)?,
+            id if id == ROOM.id && **key == *REQUESTS => requests = Requests::decode(value)?,
             id if id == MEMBERS.id => members.push(read_member(key, value)?),
             id if id == OCCUPANTS.id => occupants.insert(read_occupant(key, value)?),
             id if id == HISTORY.id => history.push(read_past(key, value)?),
@@ -267,6 +281,7 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
         room.occupants = occupants;
         room.subject = subject;
         room.hats = hats;
+        room.requests = requests;
         room.history = history.into();
         Box::new(room)
     });
@@ -290,10 +305,12 @@ fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
         secret: secret.map_err(|_| "room: a secret of another length")?,
         avatar: record.avatar.map(Into::into),
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: true,
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     })

@@ -1,7 +1,7 @@
 //! Registration: a user becomes a member and has a nick of its own (XEP-0045 §7.10, XEP-0077).
 //!
 //! In a members-only room only admins make members: a registration that nobody approves would let
-//! everybody in.
+//! everybody in. So they are asked (`approval`).
 
 use std::sync::Arc;
 
@@ -13,11 +13,11 @@ use couplet_proto::{Element, Jid, Stanza};
 use super::affiliation::Affiliation;
 use super::change::{self, Author, Nick, Wanted};
 use super::room::Room;
-use super::{admin, likeness};
+use super::{admin, approval, likeness, record};
 use crate::hooks::{Ctx, Reply};
 
 /// The field that is asked for.
-const ROOM_NICK: &str = "muc#register_roomnick";
+pub(super) const ROOM_NICK: &str = "muc#register_roomnick";
 
 /// What is needed, or what is known already.
 pub(super) fn read(ctx: &mut Ctx<'_>, room: &Room, from: &Jid) -> Result<Reply, StanzaError> {
@@ -32,7 +32,10 @@ pub(super) fn read(ctx: &mut Ctx<'_>, room: &Room, from: &Jid) -> Result<Reply, 
         return Ok(Reply::Payload(query));
     }
     admit(room, affiliation)?;
-    let instructions = "Choose the nickname that is to be yours in this room.";
+    let instructions = match needs_approval(room, affiliation) {
+        true => "Choose the nickname that is to be yours in this room. An admin decides.",
+        false => "Choose the nickname that is to be yours in this room.",
+    };
     let title = format!("{} Registration", room.jid.local().unwrap_or_default());
     let nick = Field::new(ROOM_NICK, "text-single", "Desired Nickname").required();
     let form = Form::to_fill_in(ns::MUC_REGISTER, &title, instructions).with(nick);
@@ -51,8 +54,20 @@ pub(super) fn write(
     let affiliation = room.affiliation(ctx.shared, from);
     let wanted = match query.find_own("remove") {
         Some(_) if query.children().count() != 1 => return Err(Condition::BadRequest.into()),
+        Some(_) if room.requests.remove(&from.to_bare()) => {
+            record::save_requests(ctx, &room.requests);
+            return Ok(Reply::Empty);
+        }
         Some(_) => removed(room, from, affiliation)?,
-        None => registered(ctx, room, from, affiliation, query)?,
+        None => {
+            let nick = chosen_nick(room, from, affiliation, query)?;
+            has_place(ctx, room, from)?;
+            if needs_approval(room, affiliation) {
+                approval::ask(ctx, room, stanza, nick)?;
+                return Ok(Reply::Later);
+            }
+            registered(room, from, nick)
+        }
     };
     let changed = change::write_affiliation(ctx, room, wanted);
     ctx.route(stanza.result(None));
@@ -77,13 +92,20 @@ fn removed(room: &Room, from: &Jid, affiliation: Affiliation) -> Result<Wanted, 
     Ok(wanted(from, affiliation, Nick::Goes))
 }
 
-fn registered(
-    ctx: &Ctx<'_>,
+/// Who is something to the room already stays that. One who owns it for being the operator's admin
+/// only is a member to it.
+fn registered(room: &Room, from: &Jid, nick: Box<str>) -> Wanted {
+    let known = room.members.get(&from.to_bare());
+    let known = known.map_or(Affiliation::None, |member| member.affiliation);
+    wanted(from, known.max(Affiliation::Member), Nick::Is(nick))
+}
+
+fn chosen_nick(
     room: &Room,
     from: &Jid,
     affiliation: Affiliation,
     query: &Element,
-) -> Result<Wanted, StanzaError> {
+) -> Result<Box<str>, StanzaError> {
     admit(room, affiliation)?;
     let form = Submitted::in_child_of(query).ok_or(Condition::BadRequest)?;
     if form.value("FORM_TYPE") != Some(ns::MUC_REGISTER) {
@@ -94,27 +116,31 @@ fn registered(
         .map(str::trim)
         .filter(|nick| !nick.is_empty());
     let nick = admin::prepared(room, nick.ok_or(Condition::BadRequest)?)?;
-    if likeness::is_taken(room, &nick, from) {
-        return Err(Condition::Conflict.into());
+    match likeness::is_taken(room, &nick, from) {
+        true => Err(Condition::Conflict.into()),
+        false => Ok(nick),
     }
-    let muc = &ctx.shared.config.muc;
-    let is_known = room.members.contains_key(&from.to_bare());
-    if !is_known && room.members.len() >= muc.affiliations_max as usize {
-        return Err(Condition::ResourceConstraint.into());
+}
+
+/// Whether there is a place for one more in the lists.
+pub(super) fn has_place(ctx: &Ctx<'_>, room: &Room, user: &Jid) -> Result<(), StanzaError> {
+    let most = ctx.shared.config.muc.affiliations_max as usize;
+    let is_known = room.members.contains_key(&user.to_bare());
+    match is_known || room.members.len() < most {
+        true => Ok(()),
+        false => Err(Condition::ResourceConstraint.into()),
     }
-    Ok(wanted(
-        from,
-        affiliation.max(Affiliation::Member),
-        Nick::Is(nick),
-    ))
+}
+
+fn needs_approval(room: &Room, affiliation: Affiliation) -> bool {
+    room.settings.is_members_only && affiliation < Affiliation::Member
 }
 
 /// Who is a member already may choose another nick whatever the room allows others.
 fn admit(room: &Room, affiliation: Affiliation) -> Result<(), StanzaError> {
-    let is_open = room.settings.may_register && !room.settings.is_members_only;
     match affiliation {
         Affiliation::Outcast => Err(Condition::NotAllowed.into()),
-        Affiliation::None if !is_open => Err(Condition::NotAllowed.into()),
+        Affiliation::None if !room.settings.may_register => Err(Condition::NotAllowed.into()),
         _ => Ok(()),
     }
 }

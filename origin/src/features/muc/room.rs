@@ -1,13 +1,16 @@
 //! Room: what a room is, in memory.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use couplet_proto::link::id::{LogId, SessionId, Source};
 use couplet_proto::{Jid, Stanza};
 
 use super::affiliation::{Affiliation, Role};
+use super::approval::Requests;
+use super::cards::Cards;
 use super::hats::Hats;
+use super::members::Members;
 use super::occupant::Occupants;
 use super::pace::Pace;
 use super::service::Told;
@@ -25,8 +28,7 @@ pub(super) struct Room {
     pub(super) settings: Settings,
     /// Until its creator has configured it nobody else may enter (§10.1.3).
     pub(super) is_locked: bool,
-    /// Bare addresses with an affiliation other than none, or a reserved nick.
-    pub(super) members: BTreeMap<Jid, Member>,
+    pub(super) members: Members,
     pub(super) occupants: Occupants,
     pub(super) subject: Option<Subject>,
     /// What it has sent of late, oldest first.
@@ -38,6 +40,8 @@ pub(super) struct Room {
     /// The hash of its avatar (XEP-0486), if it has one.
     pub(super) avatar: Option<Box<str>>,
     pub(super) hats: Hats,
+    /// Who wants to be a member, and waits for an admin (§9.9).
+    pub(super) requests: Requests,
     /// It has just been read: what it sent of late may not have arrived.
     pub(super) is_fresh: bool,
     /// Until then, in monotonic milliseconds, somebody may enter or leave again who has entered or
@@ -46,6 +50,8 @@ pub(super) struct Room {
     /// It is no more; nothing of it is stored any longer.
     pub(super) is_destroyed: bool,
     pub(super) pace: Pace,
+    /// Presences as those who enter are shown them.
+    pub(super) cards: Cards,
     /// When its occupants are asked whether they are still there, in monotonic milliseconds.
     pub(super) probes_at: Option<u64>,
     /// What it has told its service of itself.

@@ -180,6 +180,12 @@ impl Settings {
         self.presence_of.contains(&role)
     }
 
+    /// Whether everybody is told of everybody.
+    pub(super) fn shows_all(&self) -> bool {
+        let roles = [Role::Moderator, Role::Participant, Role::Visitor];
+        roles.into_iter().all(|role| self.shows(role))
+    }
+
     /// What a new room of this domain is like: as the operator has it.
     pub(super) fn of_service(shared: &Shared, domain: &str) -> Self {
         let muc = &shared.config.muc;

@@ -14,14 +14,7 @@ use super::room::Room;
 use super::{message, record};
 use crate::hooks::Ctx;
 
-/// The form by which somebody asks for voice, or answers.
-pub(super) fn find(stanza: &Stanza) -> Option<Submitted> {
-    let x = stanza.payload.find("x", ns::DATA_FORMS)?.element();
-    let form = Submitted::in_child_of(&Element::new("message", ns::CLIENT).child(x))?;
-    (form.value("FORM_TYPE") == Some(ns::MUC_REQUEST)).then_some(form)
-}
-
-/// A message with such a form.
+/// A message with the form by which somebody asks for voice, or answers.
 pub(super) fn received(
     ctx: &mut Ctx<'_>,
     room: &mut Room,
@@ -49,8 +42,7 @@ fn asked(
     if !room.settings.may_request_voice {
         return Err(Condition::Forbidden.into());
     }
-    let per_second = ctx.shared.config.muc.messages_per_occupant;
-    if !room.pace.may_write(&sender.jid, ctx.now.mono, per_second) {
+    if !room.pace.may_ask(&sender.jid, ctx.now.mono) {
         return Err(message::too_fast());
     }
     let moderators = room.occupants.iter();

@@ -14,7 +14,7 @@ use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 
 use super::super::room::Room;
 use super::wanted::Query;
-use super::{ARCHIVE, Kept, admit, forwarded, id_text, sees_addresses};
+use super::{ARCHIVE, Kept, Sight, admit, forwarded, id_text, sight};
 use crate::hooks::{Answer, Ask, Asked, Ctx, Reply};
 use crate::store::{LogId, Span};
 
@@ -166,7 +166,7 @@ fn behind(iq: &Stanza, query: &Query, last: LogId) -> Arc<Stanza> {
 impl Page {
     /// What of these entries, in the order in which they were read, is sent.
     fn of(ctx: &Ctx<'_>, room: &Room, iq: &Stanza, query: &Query, entries: &[Entry]) -> Self {
-        let sees_addresses = sees_addresses(ctx.shared, room, iq.sender());
+        let sight = sight(ctx.shared, room, iq.sender());
         let mut page = Self::default();
         let mut bytes = 0;
         for (id, value) in entries {
@@ -175,7 +175,7 @@ impl Page {
                 continue;
             };
             let with = query.with.as_ref();
-            if !with.is_none_or(|with| is_by(room, &kept, with, sees_addresses)) {
+            if !with.is_none_or(|with| is_by(room, &kept, with, sight)) {
                 continue;
             }
             bytes += value.len();
@@ -195,11 +195,11 @@ impl Page {
 }
 
 /// §4.1.1: the publisher of an item is its occupant, and for those who may know, its address.
-fn is_by(room: &Room, kept: &Kept, with: &Jid, sees_addresses: bool) -> bool {
+fn is_by(room: &Room, kept: &Kept, with: &Jid, sight: Sight) -> bool {
     if with.is_same_bare(&room.jid) {
         return with.is_bare() || with == kept.stanza.sender();
     }
-    sees_addresses && *with == kept.by
+    sight.is_of(kept) && *with == kept.by
 }
 
 /// Sends a page, and after it the end (§4.2).
@@ -223,9 +223,9 @@ fn send(
     if query.is_flipped {
         page.messages.reverse();
     }
-    let sees_addresses = sees_addresses(ctx.shared, room, iq.sender());
+    let sight = sight(ctx.shared, room, iq.sender());
     for (id, kept) in &page.messages {
-        let message = forwarded(ctx.shared, room, kept, sees_addresses);
+        let message = forwarded(ctx.shared, room, kept, sight);
         let result = result(query, *id, message);
         let mut stanza = Stanza::new(Kind::Message, Type::Normal)
             .id(ctx.random_id())

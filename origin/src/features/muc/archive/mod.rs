@@ -52,6 +52,18 @@ pub(super) struct Kept {
     pub(super) stanza: Arc<Stanza>,
     /// The bare address of its sender.
     pub(super) by: Jid,
+    /// Everybody saw addresses when it was said: who spoke where nobody did is not shown to
+    /// everybody because that has changed.
+    pub(super) is_open: bool,
+}
+
+/// Whose addresses somebody may see in the archive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    Everybody,
+    /// Those who spoke where everybody saw them.
+    Open,
+    Nobody,
 }
 
 // === impl Kept ===
@@ -62,6 +74,7 @@ impl Kept {
         // Its place says when it was sent.
         let mut record = MessageRecord::of(&self.stanza, 0);
         self.by.as_str().clone_into(&mut record.by);
+        record.is_open = self.is_open;
         codec::encode(ENTRY, &record)
     }
 
@@ -71,7 +84,20 @@ impl Kept {
         Some(Self {
             stanza: record.stanza()?,
             by: Jid::parse(&record.by).ok()?,
+            is_open: record.is_open,
         })
+    }
+}
+
+// === impl Sight ===
+
+impl Sight {
+    fn is_of(self, kept: &Kept) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Open => kept.is_open,
+            Self::Nobody => false,
+        }
     }
 }
 
@@ -125,6 +151,7 @@ pub(super) fn keep(ctx: &mut Ctx<'_>, room: &Room, id: LogId, past: &Past) {
     let kept = Kept {
         stanza: past.stanza.clone(),
         by: past.by.clone(),
+        is_open: room.settings.is_non_anonymous,
     };
     ctx.write(Write::Append {
         log: ARCHIVE,
@@ -209,16 +236,20 @@ fn admit(shared: &Shared, room: &Room, asker: &Jid) -> Result<(), StanzaError> {
     }
 }
 
-/// Whether somebody may know who an occupant really is.
-fn sees_addresses(shared: &Shared, room: &Room, asker: &Jid) -> bool {
+/// Whose addresses somebody may know.
+fn sight(shared: &Shared, room: &Room, asker: &Jid) -> Sight {
+    let is_admin = room.affiliation(shared, asker) >= Affiliation::Admin;
     let occupant = room.occupants.get(asker);
-    room.settings.is_non_anonymous
-        || room.affiliation(shared, asker) >= Affiliation::Admin
-        || occupant.is_some_and(|occupant| occupant.role == Role::Moderator)
+    let is_moderator = occupant.is_some_and(|occupant| occupant.role == Role::Moderator);
+    match is_admin || is_moderator {
+        true => Sight::Everybody,
+        false if room.settings.is_non_anonymous => Sight::Open,
+        false => Sight::Nobody,
+    }
 }
 
 /// The message of an entry as it is forwarded (§6.1.2): from the occupant, to nobody.
-fn forwarded(shared: &Shared, room: &Room, kept: &Kept, sees_addresses: bool) -> Element {
+fn forwarded(shared: &Shared, room: &Room, kept: &Kept, sight: Sight) -> Element {
     let stanza = &kept.stanza;
     let children = stanza.payload.children();
     // What it says of addresses is for the room to say, and was for others.
@@ -229,7 +260,7 @@ fn forwarded(shared: &Shared, room: &Room, kept: &Kept, sees_addresses: bool) ->
         .attr("type", "groupchat")
         .attr_opt("xml:lang", stanza.lang.as_deref())
         .children_from(children.map(Child::element));
-    if !sees_addresses {
+    if !sight.is_of(kept) {
         return message;
     }
     let affiliation = room.affiliation(shared, &kept.by);

@@ -5,7 +5,7 @@ use couplet_proto::xmpp::payload::Payload;
 
 use super::super::affiliation::Role;
 use super::super::occupant::Occupant;
-use super::super::stage::Stage;
+use super::super::tests::stage::Stage;
 use super::{note, note_gone};
 use crate::shard::rig::{Rig, jid};
 

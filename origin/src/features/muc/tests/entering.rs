@@ -6,11 +6,13 @@ use super::*;
 use crate::config::RoomCreation;
 use crate::shard::rig::jid;
 
+const MUC: &str = "http://jabber.org/protocol/muc";
+
 #[track_caller]
 fn refused(received: &[String], type_: &str, condition: &str) {
     assert_eq!(received.len(), 1, "{received:?}");
     let from = format!("from='{DEN}");
-    let type_ = format!("<error type='{type_}'>");
+    let type_ = format!("<x xmlns='{MUC}'/><error type='{type_}' by='{DEN}'>");
     let condition = format!("<{condition} ");
     let parts = [
         "<presence type='error'",
@@ -314,6 +316,21 @@ fn who_joins_twice_is_told_again() {
         &format!("{JOIN}<show>away</show>"),
     );
     has(&rig.received(&clients[0])[0], &["<show>away</show>"]);
+}
+
+/// B15: whoever asks for everything again and again is told to wait, and so are the others with it.
+#[test]
+fn who_joins_again_and_again_is_told_to_wait() {
+    let (mut rig, mut clients) = den(&["a", "b"]);
+    let mut last = Vec::new();
+    for number in 0..20 {
+        let status = format!("{JOIN}<status>{number}</status>");
+        last = enter(&mut rig, &mut clients[1], "B", &status);
+    }
+    refused(&last, "wait", "resource-constraint");
+    assert!(rig.received(&clients[0]).len() <= 10);
+    rig.tick(1000);
+    has(&join(&mut rig, &mut clients[1], "B")[1], &["code='110'"]);
 }
 
 /// §7.2.3: everybody sees addresses, and is told so.

@@ -30,7 +30,8 @@ fn somebody_is_invited_and_declines() {
     has(
         &invited,
         &[
-            "<message id='i' from='den@rooms.x' to='h@x'",
+            "<message id='",
+            "' from='den@rooms.x' to='h@x'",
             "<invite from='a@x'>",
         ],
     );
@@ -114,4 +115,50 @@ fn who_is_invited_to_a_members_only_room_may_enter() {
         &join(&mut rig, &mut h, "H")[1],
         &["affiliation='member'", "code='110'"],
     );
+}
+
+/// §7.8.2, "non-existent JID": the inviter is told, by its own id, whom nobody knows.
+#[test]
+fn who_invites_nobody_is_told() {
+    let (mut rig, mut clients) = den(&["a", "b"]);
+    rig.send(&mut clients[1], &invite("nobody@x"));
+    let told = rig.received(&clients[1]);
+    assert_eq!(told.len(), 1, "{told:?}");
+    has(
+        &told[0],
+        &[
+            "<message type='error' id='i' from='den@rooms.x' to='b@x/r'",
+            "<item-not-found ",
+            "nobody@x cannot be invited.",
+        ],
+    );
+    assert_eq!(rig.received(&clients[0]), Vec::<String>::new());
+}
+
+/// An error that answers no invitation is nobody's; nor is one by somebody else.
+#[test]
+fn an_error_for_the_room_needs_an_invitation() {
+    let mut rig = world(&["a", "h", "m"]);
+    let [mut a, mut h, mut m] = ["a@x/r", "h@x/r", "m@x/r"].map(|jid| rig.online(jid));
+    open(&mut rig, &mut a, "A");
+    rig.send(&mut a, &invite("h@x"));
+    let invited = rig.received(&h).remove(0);
+    let id = invited.split('\'').nth(1).expect("an id");
+    rig.received(&a);
+    let error = |id: &str| {
+        let condition = "<gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:h@y</gone>";
+        let error = format!("<error type='cancel'>{condition}</error>");
+        format!("<message type='error' id='{id}' to='{DEN}'>{error}</message>")
+    };
+    rig.send(&mut m, &error(id));
+    rig.send(&mut h, &error("i"));
+    rig.send(&mut h, &error(""));
+    assert_eq!(rig.received(&a), Vec::<String>::new());
+    rig.send(&mut h, &error(id));
+    let told = rig.received(&a).remove(0);
+    has(
+        &told,
+        &["id='i'", "<item-not-found ", "h@x cannot be invited."],
+    );
+    lacks(&told, &["h@y"]);
 }

@@ -178,7 +178,7 @@ fn slow_mode_makes_participants_wait() {
         &["error"],
     );
     let refused = say(&mut rig, &mut clients[1], "<body>x</body>");
-    has(&refused[0], &["<error type='wait'>", "wait 20 seconds"]);
+    has(&refused[0], &["<error type='wait' by='", "wait 20 seconds"]);
 }
 
 #[test]
@@ -226,4 +226,21 @@ fn history_is_bounded() {
     let history = &room(&mut rig).history;
     assert_eq!(history.iter().filter(|past| past.is_shown).count(), 5);
     assert!(history.len() <= 5 + 16, "{}", history.len());
+}
+
+/// Long messages go sooner, whoever might still like to see them.
+#[test]
+fn what_is_kept_has_a_size() {
+    let mut rig = Rig::with(1, &["a@x"], |config| {
+        config.muc.messages_per_occupant = 1000;
+    });
+    let mut a = rig.online("a@x/r");
+    open(&mut rig, &mut a, "A");
+    let body = format!("<body>{}</body>", "x".repeat(200_000));
+    for _ in 0..100 {
+        say(&mut rig, &mut a, &body);
+    }
+    let history = room(&mut rig).history.iter();
+    let bytes: usize = history.map(|past| past.stanza.wire_bytes()).sum();
+    assert!((4 << 20..12 << 20).contains(&bytes), "{bytes}");
 }

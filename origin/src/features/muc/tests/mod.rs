@@ -8,6 +8,8 @@ mod history;
 
 mod invitations;
 
+mod large;
+
 mod leaving;
 
 mod messages;
@@ -16,7 +18,13 @@ mod private;
 
 mod requests;
 
+mod rules;
+
+pub(super) mod stage;
+
 mod takeover;
+
+mod visibility;
 
 mod voice;
 

@@ -82,8 +82,9 @@ fn an_error_is_passed_back_too() {
     let asked = rig.received(&clients[0]).remove(0);
     let id = attribute(&asked, "id");
     let error = format!(
-        "<iq type='error' id='{id}' to='den@rooms.x/B'><error type='cancel'>\
-         <service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+        "<iq type='error' id='{id}' to='den@rooms.x/B'><error type='cancel' by='a@x/r'>\
+         <gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:a@x</gone>\
+         <own xmlns='urn:example:own'/></error></iq>"
     );
     rig.send(&mut clients[0], &error);
     let back = rig.received(&clients[1]).remove(0);
@@ -93,9 +94,13 @@ fn an_error_is_passed_back_too() {
             "type='error'",
             "id='1'",
             "from='den@rooms.x/A'",
-            "<service-unavailable ",
+            "<error type='cancel'>",
+            "<gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>",
+            "<own ",
         ],
     );
+    // §17.4: not who it really is.
+    lacks(&back, &["a@x"]);
     // It is no sign that the occupant is gone.
     assert_eq!(room(&mut rig).occupants.len(), 2);
 }
@@ -112,6 +117,10 @@ fn requests_that_cannot_be_passed_on_are_refused() {
         &rig.ask(&mut other, &ping("den@rooms.x/A")),
         &["<not-acceptable "],
     );
+    // §6.6.
+    let disco = "<query xmlns='http://jabber.org/protocol/disco#info'/>";
+    let disco = format!("<iq type='get' id='d' to='den@rooms.x/A'>{disco}</iq>");
+    has(&rig.ask(&mut other, &disco), &["<bad-request "]);
 }
 
 /// XEP-0054: the account has the card, not the session.

@@ -85,3 +85,16 @@ fn who_may_not_ask_or_approve_is_told() {
         &["<forbidden "],
     );
 }
+
+/// Moderators are not to be flooded with forms.
+#[test]
+fn a_visitor_asks_now_and_then() {
+    let (mut rig, mut clients) = moderated();
+    let ask = form(&[("muc#role", "participant")]);
+    rig.send(&mut clients[1], &ask);
+    has(&rig.ask(&mut clients[1], &ask), &["<policy-violation "]);
+    assert_eq!(rig.received(&clients[0]).len(), 1);
+    rig.tick(10_000);
+    rig.send(&mut clients[1], &ask);
+    assert_eq!(rig.received(&clients[0]).len(), 1);
+}

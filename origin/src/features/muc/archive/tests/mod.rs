@@ -12,7 +12,7 @@ use super::super::affiliation::{Affiliation, Role};
 use super::super::occupant::Occupant;
 use super::super::record;
 use super::super::room::{Member, Past};
-use super::super::stage::Stage;
+use super::super::tests::stage::Stage;
 use super::{Kept, id_text, keep, read_id, replace, reserve, resume};
 use crate::shard::rig::{Rig, jid};
 use crate::store::LogId;
@@ -203,8 +203,12 @@ fn real_addresses_are_for_those_who_may_see_them() {
     assert!(!shows(&mut stage));
     check(&mut stage, &filter, &[], true);
     stage.with_room(|_, room| room.settings.is_non_anonymous = true);
-    assert!(shows(&mut stage));
-    check(&mut stage, &filter, &["hail"], true);
+    // Whoever spoke where nobody saw it is not shown to everybody now.
+    assert!(!shows(&mut stage));
+    check(&mut stage, &filter, &[], true);
+    say(&mut stage, "witch", "<body>open</body>");
+    assert!(stage.send(ROMEO, &query(""))[1].contains(item));
+    check(&mut stage, &filter, &["open"], true);
     stage.with_room(|_, room| {
         room.settings.is_non_anonymous = false;
         room.occupants.insert(occupant(Role::Participant));
@@ -251,7 +255,7 @@ fn who_may_enter_may_read() {
     set_affiliation(&mut stage, Affiliation::Outcast);
     refuse(&mut stage, ROMEO, "", "<forbidden");
     stage.with_room(|_, room| {
-        room.members.clear();
+        room.members.remove(&jid("romeo@x"));
         room.settings.is_members_only = true;
     });
     refuse(&mut stage, ROMEO, "", "<forbidden");
@@ -316,6 +320,7 @@ fn a_message_is_replaced_in_its_place() {
         let kept = Kept {
             stanza: Arc::new(stanza),
             by: jid("hecate@x"),
+            is_open: false,
         };
         replace(ctx, id, &kept);
     });

@@ -382,22 +382,20 @@ fn owners_make_owners_and_admins() {
     );
 }
 
-/// §10.3: in a non-anonymous room everybody hears of who is not there.
+/// §9.2: a domain may be banned; who is there is nothing else for being of it.
 #[test]
-fn everybody_hears_of_the_absent_where_addresses_are_known() {
-    let settings = Settings {
-        is_non_anonymous: true,
-        ..Settings::default()
-    };
-    let mut world = World::new(settings);
-    world.rig.send(
-        &mut world.owner,
-        &admin_set("<item affiliation='owner' jid='puck@x'/>"),
-    );
-    let heard = world.heard();
-    let item = "<item affiliation='owner' jid='puck@x' role='none'/>";
-    assert!(heard["hecate@x"][0].contains(item), "{heard:?}");
-    assert!(heard["puck@x"].is_empty());
+fn a_domain_owns_nothing() {
+    let mut world = World::new(Settings::default());
+    for affiliation in ["member", "admin", "owner"] {
+        let item = format!("<item affiliation='{affiliation}' jid='y'/>");
+        let answer = world.rig.ask(&mut world.owner, &admin_set(&item));
+        assert!(answer.contains("<jid-malformed "), "{answer}");
+    }
+    for affiliation in ["outcast", "none"] {
+        let item = format!("<item affiliation='{affiliation}' jid='y'/>");
+        let answer = world.rig.ask(&mut world.owner, &admin_set(&item));
+        assert!(answer.contains("type='result'"), "{answer}");
+    }
 }
 
 #[test]

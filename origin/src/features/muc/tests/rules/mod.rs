@@ -1,7 +1,9 @@
 //! What a room answers for itself: the tables, the lists, the configuration.
 
+mod absent;
 mod admin;
 mod affiliation;
+mod approval;
 mod avatar;
 mod config;
 mod hats;
@@ -18,14 +20,16 @@ use couplet_proto::xmpp::payload::Payload;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::affiliation::{Affiliation, Role};
-use super::hats::Hats;
-use super::occupant::{Occupant, Occupants};
-use super::pace::Pace;
-use super::record;
-use super::room::{Member, Room};
-use super::service::Told;
-use super::settings::Settings;
+use crate::features::muc::affiliation::{Affiliation, Role};
+use crate::features::muc::approval::Requests;
+use crate::features::muc::cards::Cards;
+use crate::features::muc::hats::Hats;
+use crate::features::muc::occupant::{Occupant, Occupants};
+use crate::features::muc::pace::Pace;
+use crate::features::muc::record;
+use crate::features::muc::room::{Member, Room};
+use crate::features::muc::service::Told;
+use crate::features::muc::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::Account;
 use crate::shard::rig::{Client, Rig, jid};
@@ -120,7 +124,7 @@ fn room(settings: Settings) -> Room {
         name: SessionId(7),
         settings,
         is_locked: false,
-        members: BTreeMap::new(),
+        members: Default::default(),
         occupants: Occupants::default(),
         subject: None,
         history: Default::default(),
@@ -128,10 +132,12 @@ fn room(settings: Settings) -> Room {
         secret: [3; 32],
         avatar: None,
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: false,
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     };
@@ -180,7 +186,7 @@ fn store(rig: &mut Rig, room: &Room) {
     let now = rig.now;
     let mut ctx = Ctx::new(now, &shared, &mut account, None, &mut effects, &mut rng);
     record::save(&mut ctx, room);
-    for (jid, member) in &room.members {
+    for (jid, member) in room.members.iter() {
         record::save_member(&mut ctx, jid, Some(member));
     }
     for occupant in room.occupants.iter() {

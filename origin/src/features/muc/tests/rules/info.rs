@@ -2,7 +2,7 @@
 
 use couplet_proto::xmpp::ns;
 
-use super::{World, request};
+use super::{Affiliation, Member, World, jid, request};
 use crate::features::muc::settings::Settings;
 
 fn disco(ns: &str, node: &str) -> String {
@@ -103,9 +103,12 @@ fn who_is_there_is_told_to_who_is_there() {
 #[test]
 fn nodes_are_answered() {
     let mut world = World::with(Settings::default(), |room| {
-        for member in room.members.values_mut() {
-            member.nick = Some("Third".into());
-        }
+        let member = Member {
+            affiliation: Affiliation::Member,
+            nick: Some("Third".into()),
+            reason: None,
+        };
+        room.members.insert(jid("hag66@x"), member);
     });
     let node = disco(ns::DISCO_INFO, " node='x-roomuser-item'");
     let nick = world.rig.ask(&mut world.member, &node);

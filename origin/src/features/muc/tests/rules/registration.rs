@@ -107,6 +107,7 @@ fn where_it_is_restricted_nobody_registers() {
     };
     let members_only = Settings {
         is_members_only: true,
+        may_register: false,
         ..Settings::default()
     };
     for settings in [closed, members_only] {

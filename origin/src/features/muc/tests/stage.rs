@@ -9,17 +9,19 @@ use couplet_proto::{Jid, Stanza};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use super::hats::Hats;
-use super::occupant::Occupants;
-use super::pace::Pace;
-use super::room::Room;
-use super::service::Told;
-use super::settings::Settings;
-use super::{received, record};
 use crate::auth::{Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::{Config, Muc};
 use crate::features::FEATURES;
+use crate::features::muc::approval::Requests;
+use crate::features::muc::cards::Cards;
+use crate::features::muc::hats::Hats;
+use crate::features::muc::occupant::Occupants;
+use crate::features::muc::pace::Pace;
+use crate::features::muc::room::Room;
+use crate::features::muc::service::Told;
+use crate::features::muc::settings::Settings;
+use crate::features::muc::{received, record};
 use crate::hooks::Ctx;
 use crate::hooks::context::{Effect, Shared};
 use crate::hooks::pipeline::Pipeline;
@@ -29,29 +31,29 @@ use crate::shard::rig::{Model, jid, stanza};
 use crate::store::Write;
 
 /// An address of a service, and what happens there.
-pub(super) struct Stage {
+pub(in crate::features::muc) struct Stage {
     shared: Shared,
-    pub(super) account: Account,
-    pub(super) store: Model,
-    pub(super) now: Now,
+    pub(in crate::features::muc) account: Account,
+    pub(in crate::features::muc) store: Model,
+    pub(in crate::features::muc) now: Now,
     rng: StdRng,
     /// Stanzas that were sent since they were last looked at.
     routed: Vec<Arc<Stanza>>,
     /// When it wants to be called, in monotonic milliseconds.
-    pub(super) wakes: Vec<u64>,
+    pub(in crate::features::muc) wakes: Vec<u64>,
     /// Changes that were stored.
-    pub(super) written: Vec<Write>,
+    pub(in crate::features::muc) written: Vec<Write>,
 }
 
 // === impl Stage ===
 
 impl Stage {
-    pub(super) fn new(address: &str) -> Self {
+    pub(in crate::features::muc) fn new(address: &str) -> Self {
         Self::with(address, |_| {})
     }
 
     /// As [`Stage::new`], with an operator's choices.
-    pub(super) fn with(address: &str, configure: impl FnOnce(&mut Muc)) -> Self {
+    pub(in crate::features::muc) fn with(address: &str, configure: impl FnOnce(&mut Muc)) -> Self {
         let mut config = Config {
             domains: vec!["x".to_owned()],
             ..Config::default()
@@ -83,7 +85,7 @@ impl Stage {
     }
 
     /// Runs something there, and all that follows.
-    pub(super) fn run<T>(&mut self, act: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
+    pub(in crate::features::muc) fn run<T>(&mut self, act: impl FnOnce(&mut Ctx<'_>) -> T) -> T {
         let mut effects = Vec::new();
         let done = act(&mut self.ctx(&mut effects));
         while !effects.is_empty() {
@@ -95,7 +97,10 @@ impl Stage {
     }
 
     /// As [`Stage::run`], with the room that is there.
-    pub(super) fn with_room<T>(&mut self, act: impl FnOnce(&mut Ctx<'_>, &mut Room) -> T) -> T {
+    pub(in crate::features::muc) fn with_room<T>(
+        &mut self,
+        act: impl FnOnce(&mut Ctx<'_>, &mut Room) -> T,
+    ) -> T {
         self.run(|ctx| {
             let mut room = ctx.account.slots.muc.0.take().expect("a room");
             let done = act(ctx, &mut room);
@@ -105,7 +110,7 @@ impl Stage {
     }
 
     /// Somebody sends a stanza there; what is sent then.
-    pub(super) fn send(&mut self, from: &str, xml: &str) -> Vec<String> {
+    pub(in crate::features::muc) fn send(&mut self, from: &str, xml: &str) -> Vec<String> {
         let mut stanza = stanza(xml).from(jid(from));
         stanza.to.get_or_insert(self.account.jid.clone());
         self.run(|ctx| received(ctx, Arc::new(stanza), 0));
@@ -116,22 +121,22 @@ impl Stage {
     }
 
     /// What was sent since the last call.
-    pub(super) fn routed(&mut self) -> Vec<String> {
+    pub(in crate::features::muc) fn routed(&mut self) -> Vec<String> {
         self.stanzas().iter().map(ToString::to_string).collect()
     }
 
     /// As [`Stage::routed`], as stanzas.
-    pub(super) fn stanzas(&mut self) -> Vec<Arc<Stanza>> {
+    pub(in crate::features::muc) fn stanzas(&mut self) -> Vec<Arc<Stanza>> {
         std::mem::take(&mut self.routed)
     }
 
     /// Puts a new room there.
-    pub(super) fn create(&mut self) {
+    pub(in crate::features::muc) fn create(&mut self) {
         self.account.slots.muc.0 = Some(Box::new(room(&self.account.jid)));
     }
 
     /// Another owner goes on with what is stored.
-    pub(super) fn reload(&mut self) {
+    pub(in crate::features::muc) fn reload(&mut self) {
         let address = self.account.jid.clone();
         self.account = Account::new(address.clone());
         let stored = self.store.snapshot(&address);
@@ -188,10 +193,12 @@ fn room(jid: &Jid) -> Room {
         secret: [7; 32],
         avatar: None,
         hats: Hats::default(),
+        requests: Requests::default(),
         is_fresh: false,
         doubtful_until: 0,
         is_destroyed: false,
         pace: Pace::default(),
+        cards: Cards::default(),
         probes_at: None,
         told: Told::default(),
     }
