@@ -201,18 +201,6 @@ fn received(ctx: &mut Ctx<'_>, stanza: Arc<Stanza>, entered: u64) {
     put_back(ctx, room);
 }
 
-/// §7.2.5 ff.: the answer to one who asks to join carries the element by which it asked, empty;
-/// clients know by that what is refused.
-fn refuse(ctx: &mut Ctx<'_>, stanza: &Stanza, error: &StanzaError) {
-    let Some(mut reply) = bounce::reply(stanza, error) else {
-        return;
-    };
-    if stanza.kind == Kind::Presence && stanza.payload.find("x", ns::MUC).is_some() {
-        reply = reply.child(&Element::new("x", ns::MUC));
-    }
-    ctx.route(reply);
-}
-
 /// A time has come that a room asked for, or its slot has a new owner.
 fn alarm(ctx: &mut Ctx<'_>) {
     let mut room = ctx.account.slots.muc.0.take();
