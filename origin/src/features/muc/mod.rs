@@ -124,7 +124,8 @@ pub type PerSession = ();
 
 pub(super) static FEATURE: Feature = Feature {
     name: "muc",
-    spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.5"),
+    spec: Spec::new("XEP-0045", "Multi-User Chat", "1.35.5")
+        .note("without §7.9: delays that clients claim are removed"),
     also: &[
         Spec::new("XEP-0317", "Hats", "0.3.1"),
         Spec::new("XEP-0425", "Moderated Message Retraction", "0.3.0"),
