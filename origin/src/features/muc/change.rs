@@ -309,7 +309,9 @@ fn tell_absent(ctx: &mut Ctx<'_>, room: &Room, changed: &Changed) {
         .id(ctx.random_id())
         .from(room.jid.clone())
         .to(changed.jid.clone())
-        .child(&Element::new("x", ns::MUC_USER).child(item).child(status));
+        .child(&Element::new("x", ns::MUC_USER).child(item).child(status))
+        // Who is offline sees it on entering; a long list must not fill mailboxes.
+        .child(&Element::new("no-store", ns::HINTS));
     ctx.route(stanza);
 }
 

@@ -44,7 +44,12 @@ pub(super) fn settle(ctx: &mut Ctx<'_>, room: &mut Room) {
             entered: 0,
         });
     }
-    let at = ctx.now.mono + PROBES_AFTER_MS;
+    // Alone there is nobody who could still bring a session.
+    let after = match ctx.shared.is_clustered {
+        true => PROBES_AFTER_MS,
+        false => 0,
+    };
+    let at = ctx.now.mono + after;
     room.probes_at = Some(at);
     ctx.wake_at(at);
 }
