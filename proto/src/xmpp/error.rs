@@ -137,6 +137,22 @@ pub struct StanzaError {
     pub application: Option<Box<Element>>,
 }
 
+// === impl ErrorType ===
+
+impl ErrorType {
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [
+            Self::Auth,
+            Self::Cancel,
+            Self::Continue,
+            Self::Modify,
+            Self::Wait,
+        ];
+        all.into_iter().find(|type_| type_.name() == name)
+    }
+}
+
 // === impl Condition ===
 
 impl Condition {

@@ -25,11 +25,11 @@ pub(super) fn child(
     is_shown: bool,
 ) {
     let id = archive::reserve(ctx);
-    let stanza = Stanza::new(Kind::Message, Type::Groupchat)
+    let mut stanza = Stanza::new(Kind::Message, Type::Groupchat)
         .id(ctx.random_id())
         .from(room.jid.clone())
-        .child(element)
-        .child(&archive::stanza_id(room, id));
+        .child(element);
+    archive::identify(ctx.shared, room, &mut stanza, id);
     let past = Past {
         number: room.last + 1,
         id,

@@ -20,14 +20,9 @@ use couplet_proto::{Element, Jid, Kind, Stanza, Type};
 use rand::Rng;
 
 use super::affiliation::{Affiliation, Role};
-use super::approval::Requests;
-use super::cards::Cards;
-use super::hats::Hats;
-use super::occupant::{Occupant, Occupants};
-use super::pace::Pace;
+use super::occupant::Occupant;
 use super::presence::{self, Said};
 use super::room::{Member, Room};
-use super::service::Told;
 use super::settings::Settings;
 use super::{archive, avatar, history, likeness, record, update};
 use crate::config::RoomCreation;
@@ -182,28 +177,15 @@ fn create(ctx: &mut Ctx<'_>, wish: &Wish<'_>) -> Result<Room, StanzaError> {
         nick: None,
         reason: None,
     };
+    let jid = ctx.account.jid.clone();
+    let settings = Settings::of_service(ctx.shared, jid.domain());
+    let name = SessionId(ctx.rng().next_u64());
     let room = Room {
-        jid: ctx.account.jid.clone(),
-        name: SessionId(ctx.rng().next_u64()),
-        settings: Settings::of_service(ctx.shared, ctx.account.jid.domain()),
         is_locked: wish.join.is_some(),
         members: [(wish.jid.to_bare(), owner)].into_iter().collect(),
-        occupants: Occupants::default(),
-        subject: None,
-        history: Default::default(),
         // The messages of a later room at this address have greater numbers.
         last: ctx.now.unix << 10,
-        secret,
-        avatar: None,
-        hats: Hats::default(),
-        requests: Requests::default(),
-        is_fresh: false,
-        doubtful_until: 0,
-        is_destroyed: false,
-        pace: Pace::default(),
-        cards: Cards::default(),
-        probes_at: None,
-        told: Told::default(),
+        ..Room::new(jid, name, secret, settings)
     };
     record::save(ctx, &room);
     for (jid, member) in room.members.iter() {

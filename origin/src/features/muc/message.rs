@@ -204,11 +204,9 @@ fn reflection(
     sent.id = given.or_else(|| Some(ctx.random_id().into()));
     sent.lang = stanza.lang.clone();
     sent.extra = stanza.extra.clone();
-    let payload = cleaned(&stanza.payload);
     let occupant_id = presence::occupant_id(room, &sender.jid);
-    sent.payload = payload
-        .with(&occupant_id)
-        .with(&archive::stanza_id(room, id));
+    sent.payload = cleaned(&stanza.payload).with(&occupant_id);
+    archive::identify(ctx.shared, room, &mut sent, id);
     sent
 }
 

@@ -10,12 +10,10 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 use super::PerAccount;
 use super::affiliation::{Affiliation, Role};
 use super::approval::Requests;
-use super::cards::Cards;
 use super::hats::Hats;
 use super::occupant::{Occupant, Occupants};
-use super::pace::Pace;
 use super::room::{Member, Past, Room, Subject};
-use super::service::{self, Told};
+use super::service::{self};
 use super::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::AccountSlots;
@@ -292,27 +290,13 @@ pub(super) fn load(jid: &Jid, stored: &Snapshot, slots: &mut AccountSlots) -> Re
 fn read_room(jid: &Jid, value: &Bytes) -> Result<Room, String> {
     let record: RoomRecord = codec::decode(RECORD, value).map_err(|it| format!("room: {it}"))?;
     let secret = <[u8; 32]>::try_from(&*record.secret);
+    let secret = secret.map_err(|_| "room: a secret of another length")?;
+    let settings = Settings::decode(&record.settings)?;
     Ok(Room {
-        jid: jid.clone(),
-        name: SessionId(record.name),
-        settings: Settings::decode(&record.settings)?,
         is_locked: record.is_locked,
-        members: Default::default(),
-        occupants: Occupants::default(),
-        subject: None,
-        history: Default::default(),
-        last: 0,
-        secret: secret.map_err(|_| "room: a secret of another length")?,
         avatar: record.avatar.map(Into::into),
-        hats: Hats::default(),
-        requests: Requests::default(),
         is_fresh: true,
-        doubtful_until: 0,
-        is_destroyed: false,
-        pace: Pace::default(),
-        cards: Cards::default(),
-        probes_at: None,
-        told: Told::default(),
+        ..Room::new(jid.clone(), SessionId(record.name), secret, settings)
     })
 }
 

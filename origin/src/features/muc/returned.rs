@@ -108,15 +108,7 @@ fn read(stanza: &Stanza) -> Option<StanzaError> {
     let error = stanza.payload.find("error", ns::CLIENT)?.element();
     let known = error.children().filter(|child| child.ns() == ns::STANZAS);
     let condition = known.map(Element::name).find_map(Condition::from_name)?;
-    let types = [
-        ErrorType::Auth,
-        ErrorType::Cancel,
-        ErrorType::Continue,
-        ErrorType::Modify,
-        ErrorType::Wait,
-    ];
-    let mut types = types.into_iter();
-    let given = types.find(|type_| error.get("type") == Some(type_.name()));
+    let given = error.get("type").and_then(ErrorType::from_name);
     let error = StanzaError::from(condition);
     Some(match given {
         Some(type_) => error.with_type(type_),

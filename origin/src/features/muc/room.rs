@@ -102,6 +102,32 @@ pub(super) struct Past {
 // === impl Room ===
 
 impl Room {
+    /// An open room in which nobody is and nothing was said.
+    pub(super) fn new(jid: Jid, name: SessionId, secret: [u8; 32], settings: Settings) -> Self {
+        Self {
+            jid,
+            name,
+            settings,
+            is_locked: false,
+            members: Members::default(),
+            occupants: Occupants::default(),
+            subject: None,
+            history: VecDeque::new(),
+            last: 0,
+            secret,
+            avatar: None,
+            hats: Hats::default(),
+            requests: Requests::default(),
+            is_fresh: false,
+            doubtful_until: 0,
+            is_destroyed: false,
+            pace: Pace::default(),
+            cards: Cards::default(),
+            probes_at: None,
+            told: Told::default(),
+        }
+    }
+
     /// What an address is to the room: the operator's admins own every room.
     pub(super) fn affiliation(&self, shared: &Shared, jid: &Jid) -> Affiliation {
         let admins = &shared.config.muc.admins;

@@ -301,16 +301,7 @@ fn error_message(error: StanzaError) -> v1::StanzaError {
 fn error(message: v1::StanzaError) -> StanzaError {
     let condition = Condition::from_name(&message.condition);
     let condition = condition.unwrap_or(Condition::UndefinedCondition);
-    let types = [
-        ErrorType::Auth,
-        ErrorType::Cancel,
-        ErrorType::Continue,
-        ErrorType::Modify,
-        ErrorType::Wait,
-    ];
-    let type_ = types
-        .into_iter()
-        .find(|type_| type_.name() == message.r#type);
+    let type_ = ErrorType::from_name(&message.r#type);
     let application = message.application.as_deref();
     StanzaError {
         condition,

@@ -179,11 +179,16 @@ pub(super) fn id_text(id: LogId) -> String {
     format!("{:x}-{:08x}", id.millis, id.count)
 }
 
-/// XEP-0359: what tells a message's place.
-pub(super) fn stanza_id(room: &Room, id: LogId) -> Element {
-    Element::new("stanza-id", ns::STANZA_ID)
+/// XEP-0359: tells a message's place. Where there is an archive, only of what is in it: clients ask
+/// for what came after the last id they know, and one that leads nowhere is refused (§4.3).
+pub(super) fn identify(shared: &Shared, room: &Room, stanza: &mut Stanza, id: LogId) {
+    if is_on(shared, room) && !is_kept(shared, room, stanza) {
+        return;
+    }
+    let own = Element::new("stanza-id", ns::STANZA_ID)
         .attr("by", room.jid.as_str())
-        .attr("id", id_text(id))
+        .attr("id", id_text(id));
+    stanza.payload = stanza.payload.with(&own);
 }
 
 /// The place of an id; `None` when it is none that was ever given.

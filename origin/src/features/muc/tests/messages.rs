@@ -244,3 +244,21 @@ fn what_is_kept_has_a_size() {
     let bytes: usize = history.map(|past| past.stanza.wire_bytes()).sum();
     assert!((4 << 20..12 << 20).contains(&bytes), "{bytes}");
 }
+
+/// XEP-0359, XEP-0313: an id of the room leads to something in its archive.
+#[test]
+fn what_is_not_archived_has_no_id_of_the_room() {
+    let (mut rig, mut clients) = den(&["a", "b"]);
+    let state = format!(
+        "<message type='groupchat' to='{DEN}'>\
+         <composing xmlns='http://jabber.org/protocol/chatstates'/></message>"
+    );
+    let said = format!("<message type='groupchat' to='{DEN}'><body>x</body></message>");
+    let mut has_id = |rig: &mut Rig, message: &str| {
+        rig.send(&mut clients[0], message);
+        rig.received(&clients[1]).concat().contains("<stanza-id ")
+    };
+    assert!(has_id(&mut rig, &said) && !has_id(&mut rig, &state));
+    settings(&mut rig).is_archived = false;
+    assert!(has_id(&mut rig, &said) && has_id(&mut rig, &state));
+}

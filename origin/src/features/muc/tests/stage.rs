@@ -13,13 +13,7 @@ use crate::auth::{Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::{Config, Muc};
 use crate::features::FEATURES;
-use crate::features::muc::approval::Requests;
-use crate::features::muc::cards::Cards;
-use crate::features::muc::hats::Hats;
-use crate::features::muc::occupant::Occupants;
-use crate::features::muc::pace::Pace;
 use crate::features::muc::room::Room;
-use crate::features::muc::service::Told;
 use crate::features::muc::settings::Settings;
 use crate::features::muc::{received, record};
 use crate::hooks::Ctx;
@@ -176,30 +170,10 @@ impl Stage {
 }
 
 fn room(jid: &Jid) -> Room {
-    Room {
-        jid: jid.clone(),
-        name: SessionId(7),
-        settings: Settings {
-            // It has nobody in it.
-            is_persistent: true,
-            ..Settings::default()
-        },
-        is_locked: false,
-        members: Default::default(),
-        occupants: Occupants::default(),
-        subject: None,
-        history: Default::default(),
-        last: 0,
-        secret: [7; 32],
-        avatar: None,
-        hats: Hats::default(),
-        requests: Requests::default(),
-        is_fresh: false,
-        doubtful_until: 0,
-        is_destroyed: false,
-        pace: Pace::default(),
-        cards: Cards::default(),
-        probes_at: None,
-        told: Told::default(),
-    }
+    let settings = Settings {
+        // It has nobody in it.
+        is_persistent: true,
+        ..Settings::default()
+    };
+    Room::new(jid.clone(), SessionId(7), [7; 32], settings)
 }

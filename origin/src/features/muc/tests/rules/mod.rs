@@ -21,14 +21,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use crate::features::muc::affiliation::{Affiliation, Role};
-use crate::features::muc::approval::Requests;
-use crate::features::muc::cards::Cards;
-use crate::features::muc::hats::Hats;
-use crate::features::muc::occupant::{Occupant, Occupants};
-use crate::features::muc::pace::Pace;
+use crate::features::muc::occupant::Occupant;
 use crate::features::muc::record;
 use crate::features::muc::room::{Member, Room};
-use crate::features::muc::service::Told;
 use crate::features::muc::settings::Settings;
 use crate::hooks::Ctx;
 use crate::session::Account;
@@ -119,28 +114,7 @@ fn admin_get(item: &str) -> String {
 }
 
 fn room(settings: Settings) -> Room {
-    let mut room = Room {
-        jid: jid(ROOM),
-        name: SessionId(7),
-        settings,
-        is_locked: false,
-        members: Default::default(),
-        occupants: Occupants::default(),
-        subject: None,
-        history: Default::default(),
-        last: 0,
-        secret: [3; 32],
-        avatar: None,
-        hats: Hats::default(),
-        requests: Requests::default(),
-        is_fresh: false,
-        doubtful_until: 0,
-        is_destroyed: false,
-        pace: Pace::default(),
-        cards: Cards::default(),
-        probes_at: None,
-        told: Told::default(),
-    };
+    let mut room = Room::new(jid(ROOM), SessionId(7), [3; 32], settings);
     debug_assert_eq!(room.source(1).part, Source::OF_ROOM);
     let people = [
         ("crone1@x", "first", Affiliation::Owner, Role::Moderator),
