@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! 1:  PROXY TCP4 192.0.2.7 198.51.100.1 56324 5222\r\n
-//! 2:  \r\n\r\n\0\r\nQUIT\n │ version, command │ family, protocol │ length: 2 bytes │ addresses │ TLVs
+//! 2:  \r\n\r\n\0\r\nQUIT\n │ version, command │ family, protocol │ length │ addresses │ TLVs
+//!      12 bytes              1                  1                  2
 //! ```
 //!
 //! A page of code instead of a crate: those there are read into a buffer of their own, which would

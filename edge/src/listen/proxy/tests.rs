@@ -174,7 +174,13 @@ fn malformed_binary_is_refused() {
 proptest! {
     #[test]
     fn anything_at_all_is_a_header_or_refused(
-        start in prop::sample::select(vec![&b""[..], b"PROXY ", b"PROXY TCP4 ", SIGNATURE, b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0"]),
+        start in prop::sample::select(vec![
+            &b""[..],
+            b"PROXY ",
+            b"PROXY TCP4 ",
+            SIGNATURE,
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0",
+        ]),
         rest in prop::collection::vec(any::<u8>(), 0..BYTES_MAX),
     ) {
         let mut bytes = [start, &rest[..]].concat();
