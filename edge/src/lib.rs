@@ -124,7 +124,10 @@ impl Edge {
         let clock = Clock::since(Instant::now());
         let random = rand::make_rng();
         let edge = Arc::new(Edgewide::new(config.limits, setup, link, clock, random));
-        let door = Arc::new(Door::new(Arc::clone(&edge)));
+        let door = Arc::new(Door::new(
+            Arc::clone(&edge),
+            config.proxy_protocol_from.clone(),
+        ));
         if has_certificates {
             door.load(&config.certificates)?;
         }
