@@ -47,6 +47,12 @@ pub(crate) enum Command {
         #[arg(long)]
         if_missing: bool,
     },
+    /// Print every metric: its type, its unit and what it means
+    ListMetrics {
+        /// As a document, with labels and what to do
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print which specifications are supported, in which version
     ListFeatures {
         /// As a table for a README

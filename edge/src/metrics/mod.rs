@@ -1,14 +1,15 @@
-//! Every metric of the edge: names, units, meaning, and the handles kept for them.
+//! Every metric of the edge: names, the table that says what they mean, and the handles kept.
 //!
 //! Handles are made once, when the edge is made, so the recorder must be installed before. No
 //! label ever holds anything a client chose.
 
+mod table;
+
 use couplet_proto::Kind;
 use couplet_proto::xmpp::error::{Condition, StreamCondition};
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub use table::TABLE;
 
 /// Client connections that exist, by `transport` and `state`.
 pub const CONNECTIONS: &str = "couplet_connections";
@@ -34,7 +35,9 @@ pub const STANZA_ERRORS: &str = "couplet_edge_stanza_errors_total";
 pub const STREAM_ERRORS: &str = "couplet_stream_errors_total";
 /// Authentications, by `mechanism` and `outcome`.
 pub const LOGINS: &str = "couplet_logins_total";
-/// From entering the origin to the receiver's socket.
+/// Requests to bind a resource, by `outcome`.
+pub const BINDS: &str = "couplet_binds_total";
+/// From the sender's socket to the receiver's.
 pub const DELIVERY_SECONDS: &str = "couplet_delivery_seconds";
 /// Stanzas found waiting for a client when its task wrote them.
 pub const OUTBOUND_DEPTH: &str = "couplet_outbound_depth_stanzas";
@@ -50,12 +53,20 @@ pub const RESUMPTIONS: &str = "couplet_resumptions_total";
 pub const UNACKED: &str = "couplet_unacked_stanzas";
 /// Sessions that went to a new owner, or to the old one by a new way.
 pub const REATTACHED: &str = "couplet_sessions_reattached_total";
+/// Stanzas of clients that waited for somebody to own their slot.
+pub const PARKED: &str = "couplet_stanzas_parked_total";
 /// Stanzas of clients sent to an owner once more.
 pub const REPLAYED: &str = "couplet_stanzas_replayed_total";
 /// Stanzas an owner sent once more that the client had had.
 pub const DUPLICATES: &str = "couplet_duplicates_dropped_total";
 /// Clients that waited for their turn on their way in, by `step`.
 pub const ADMISSION_WAITS: &str = "couplet_admission_waits_total";
+
+/// How near its bounds the edge is, by `resource`.
+pub const OVERLOAD: &str = "couplet_edge_overload_level";
+
+/// Why sockets are closed at once.
+pub(crate) const REFUSALS: &[&str] = &["full", "pace", "draining"];
 
 /// The mechanisms told apart in [`LOGINS`]; anything else is `other`.
 const MECHANISMS: [&str; 6] = [
@@ -136,142 +147,19 @@ pub(crate) struct Metrics {
     pub(crate) frames_unknown: Counter,
     pub(crate) frames_orphaned: Counter,
     pub(crate) credit_stalls: Counter,
+    pub(crate) bound: Counter,
+    pub(crate) binds_failed: Counter,
     pub(crate) resumed: Counter,
     pub(crate) resumptions_failed: Counter,
     pub(crate) unacked: Gauge,
     pub(crate) reattached: Counter,
+    pub(crate) parked: Counter,
     pub(crate) replayed: Counter,
     pub(crate) duplicates: Counter,
     pub(crate) handshakes_waited: Counter,
     pub(crate) logins_waited: Counter,
-}
-
-/// Tells the recorder what each metric means.
-pub fn describe() {
-    describe_sockets();
-    describe_streams();
-    describe_queues();
-    describe_resumption();
-}
-
-fn describe_sockets() {
-    describe_gauge!(
-        CONNECTIONS,
-        Unit::Count,
-        "Client connections by transport and state."
-    );
-    describe_counter!(ACCEPTED, Unit::Count, "Client sockets accepted.");
-    describe_counter!(
-        REFUSED,
-        Unit::Count,
-        "Client sockets closed at once, by reason."
-    );
-    describe_counter!(
-        PACED,
-        Unit::Count,
-        "Client sockets that had to wait for their turn."
-    );
-    describe_counter!(
-        PROXY_HEADERS,
-        Unit::Count,
-        "PROXY protocol headers of balancers by version and outcome; with any outcome but accepted \
-         and local the connection was closed."
-    );
-    describe_counter!(HANDSHAKES, Unit::Count, "TLS handshakes by outcome.");
-    describe_histogram!(
-        HANDSHAKE_SECONDS,
-        Unit::Seconds,
-        "Duration of TLS handshakes."
-    );
-    describe_counter!(
-        BYTES,
-        Unit::Bytes,
-        "Bytes on client sockets by direction, TLS included."
-    );
-}
-
-fn describe_streams() {
-    describe_counter!(
-        STANZAS,
-        Unit::Count,
-        "Stanzas on client sockets by kind and direction."
-    );
-    describe_counter!(
-        STANZA_ERRORS,
-        Unit::Count,
-        "Stanzas answered with an error before they went to the origin, by condition."
-    );
-    describe_counter!(
-        STREAM_ERRORS,
-        Unit::Count,
-        "Streams ended with an error, by condition."
-    );
-    describe_counter!(
-        LOGINS,
-        Unit::Count,
-        "Authentications by mechanism and outcome."
-    );
-}
-
-fn describe_queues() {
-    describe_histogram!(
-        DELIVERY_SECONDS,
-        Unit::Seconds,
-        "From a stanza's arrival at the origin to its receiver's socket."
-    );
-    describe_histogram!(
-        OUTBOUND_DEPTH,
-        Unit::Count,
-        "Stanzas waiting for a client when its connection got round to writing."
-    );
-    describe_counter!(
-        OVERFLOWS,
-        Unit::Count,
-        "Connections ended because the client did not take what it was sent, by reason."
-    );
-    describe_counter!(
-        FRAMES_DROPPED,
-        Unit::Count,
-        "Frames from origins not taken, by reason."
-    );
-    describe_counter!(
-        CREDIT_STALLS,
-        Unit::Count,
-        "Times a client was left unread because its stanzas had not yet taken effect."
-    );
-}
-
-fn describe_resumption() {
-    describe_counter!(
-        RESUMPTIONS,
-        Unit::Count,
-        "Requests to resume a session by outcome."
-    );
-    describe_gauge!(
-        UNACKED,
-        Unit::Count,
-        "Stanzas written to clients with stream management and not acknowledged."
-    );
-    describe_counter!(
-        REATTACHED,
-        Unit::Count,
-        "Sessions attached to a new owner, or to the old one by a new way."
-    );
-    describe_counter!(
-        REPLAYED,
-        Unit::Count,
-        "Stanzas of clients sent to an owner once more."
-    );
-    describe_counter!(
-        DUPLICATES,
-        Unit::Count,
-        "Stanzas sent once more by an owner that the client had had already."
-    );
-    describe_counter!(
-        ADMISSION_WAITS,
-        Unit::Count,
-        "Clients that waited for their turn on their way in, by step."
-    );
+    pub(crate) overload_handshakes: Gauge,
+    pub(crate) overload_logins: Gauge,
 }
 
 // === impl Mechanism ===
@@ -351,14 +239,19 @@ impl Metrics {
             frames_unknown: dropped("unknown"),
             frames_orphaned: dropped("orphaned"),
             credit_stalls: counter!(CREDIT_STALLS),
+            bound: counter!(BINDS, "outcome" => "success"),
+            binds_failed: counter!(BINDS, "outcome" => "failure"),
             resumed: counter!(RESUMPTIONS, "outcome" => "success"),
             resumptions_failed: counter!(RESUMPTIONS, "outcome" => "failure"),
             unacked: gauge!(UNACKED),
             reattached: counter!(REATTACHED),
+            parked: counter!(PARKED),
             replayed: counter!(REPLAYED),
             duplicates: counter!(DUPLICATES),
             handshakes_waited: counter!(ADMISSION_WAITS, "step" => "handshake"),
             logins_waited: counter!(ADMISSION_WAITS, "step" => "login"),
+            overload_handshakes: gauge!(OVERLOAD, "resource" => "handshakes"),
+            overload_logins: gauge!(OVERLOAD, "resource" => "logins"),
         }
     }
 
