@@ -74,7 +74,7 @@ class Balanced:
     def __init__(self, stage, kind):
         self.stage = stage
         self.kind = kind
-        self.network = stage.network(SUBNET)
+        self.network = stage.network(SUBNET, [BALANCER, HASTY, *SOURCES])
         for source in SOURCES:
             self.network.source(source)
         link = stage.folder / "link"
@@ -89,6 +89,7 @@ class Balanced:
         self.network.join(self.redis)
         self.origin = self._node("origin", "origin", {
             "store.url": "redis://redis:6379",
+            "link.advertise": "origin:5291",
             "auth.scram_iterations": "4096",
         })
         self.edges = [

@@ -11,11 +11,15 @@ import time
 import traceback
 
 import balancers
+import cluster
+import image
 from container import needed
 
 TESTS = {
+    "image": image.image,
     "haproxy": balancers.haproxy,
     "nginx": balancers.nginx,
+    "compose": cluster.compose,
 }
 
 
@@ -23,7 +27,8 @@ def main():
     binary = pathlib.Path(sys.argv[1]).resolve()
     chosen = sys.argv[2:] or TESTS
     failed = []
-    needed("ip", "nsenter", "unshare", "setpriv", "redis-server", "haproxy", "nginx")
+    needed("ip", "nsenter", "unshare", "setpriv", "redis-server", "haproxy", "nginx",
+           "prometheus")
     for name in chosen:
         started = time.monotonic()
         try:
