@@ -150,13 +150,16 @@ class Container:
 
     @property
     def first(self):
-        """The process that is number 1 inside; `None` when nothing runs."""
+        """The process that is number 1 inside; `None` when nothing runs, or not inside yet."""
         if self.process is None or self.process.poll() is not None:
             return None
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        with open(path) as children:
-            found = children.read().split()
-        return int(found[0]) if found else None
+        process = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        try:
+            found = process.read_text().split()
+            is_inside = found and os.readlink(f"/proc/{found[0]}/root") != "/"
+        except FileNotFoundError:
+            return None
+        return int(found[0]) if is_inside else None
 
     def execute(self, words, environment=None):
         """Runs a program next to the one that runs, as the same user: code and output."""

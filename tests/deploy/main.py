@@ -13,6 +13,7 @@ import traceback
 import balancers
 import cluster
 import image
+import units
 from container import needed
 
 TESTS = {
@@ -20,6 +21,7 @@ TESTS = {
     "haproxy": balancers.haproxy,
     "nginx": balancers.nginx,
     "compose": cluster.compose,
+    "systemd": units.systemd,
 }
 
 
@@ -28,7 +30,7 @@ def main():
     chosen = sys.argv[2:] or TESTS
     failed = []
     needed("ip", "nsenter", "unshare", "setpriv", "redis-server", "haproxy", "nginx",
-           "prometheus")
+           "prometheus", "systemd-analyze")
     for name in chosen:
         started = time.monotonic()
         try:
