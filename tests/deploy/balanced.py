@@ -115,8 +115,8 @@ class Balanced:
         hurried, count = kind.times.subn(in_a_hurry, kind.file.read_text())
         assert count > 0, "the times have moved"
         self.balancer = self._balancer(kind.name, BALANCER, kind.file)
-        hasty = stage.file("hasty.conf", hurried)
-        self.hasty = self._balancer(f"{kind.name}-hasty", HASTY, hasty)
+        self.hasty_file = stage.file("hasty.conf", hurried)
+        self.hasty = self._balancer(f"{kind.name}-hasty", HASTY, self.hasty_file)
 
     def _node(self, name, role, settings):
         node = self.stage.add(name, is_ours=True)

@@ -1,6 +1,7 @@
 """HAProxy and nginx, the real ones with the shipped files, in front of two real edges."""
 
 import asyncio
+import re
 import signal
 import socket
 
@@ -83,8 +84,9 @@ async def a_drained_edge_gets_nobody(it):
     first.signal(signal.SIGTERM)
     sees = it.kind.sees_drain
     # Whether or not the balancer knows: who comes is served.
-    while not await asyncio.to_thread(sees, it.balancer):
-        (await log_in("user6")).close()
+    async with asyncio.timeout(60):
+        while not await asyncio.to_thread(sees, it.balancer):
+            (await log_in("user6")).close()
     await eventually("closed doors", lambda: is_shut(it, first))
     before = it.accepted(first)
     for _ in range(10):
@@ -148,7 +150,32 @@ async def idle_connections_stay(it):
     quiet.close()
 
 
-async def check(binary, kind):
+async def an_edge_marked_down_gets_nobody(it):
+    """What nginx is told before an edge is stopped, where even a moment counts."""
+    first = it.edges[0]
+    clients = [await log_in(user, host=HASTY) for user in USERS[:4]]
+    bound = it.metric(first, BOUND)
+    assert bound > 0, "not balanced"
+    text = it.hasty_file.read_text()
+    it.hasty_file.write_text(re.sub(r"(server edge-1:\d+ [^;]*);", r"\1 down;", text))
+    it.hasty.signal(signal.SIGHUP)
+
+    async def gets_nobody():
+        before = it.accepted(first)
+        for _ in range(4):
+            (await log_in("user7", host=HASTY)).close()
+        return it.accepted(first) == before
+
+    async with asyncio.timeout(60):
+        while not await gets_nobody():
+            pass
+    assert it.metric(first, BOUND) == bound, "it lost clients"
+    assert not any(client.is_gone for client in clients)
+    for client in clients:
+        client.close()
+
+
+async def check(binary, kind, *more):
     """Everything, with one balancer."""
     with stage(binary) as made:
         it = Balanced(made, kind)
@@ -160,6 +187,7 @@ async def check(binary, kind):
             nobody_else_is_believed,
             a_drained_edge_gets_nobody,
             idle_connections_stay,
+            *more,
         ):
             await part(it)
             print(f"  {kind.name}: {part.__name__} ... ok", flush=True)
@@ -172,4 +200,4 @@ async def haproxy(binary):
 
 async def nginx(binary):
     """nginx in front."""
-    await check(binary, Nginx)
+    await check(binary, Nginx, an_edge_marked_down_gets_nobody)
