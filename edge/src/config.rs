@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use couplet_proto::journal::Journal;
+
 use crate::framing::Budget;
 use crate::stream::Caps;
 
@@ -30,6 +32,8 @@ pub struct Config {
     pub drain: Drain,
     /// Bounds.
     pub limits: Limits,
+    /// Who is told of clients that come and go.
+    pub journal: Journal,
 }
 
 /// How the edge empties itself before it stops.
@@ -110,6 +114,7 @@ impl Default for Config {
             location: None,
             drain: Drain::default(),
             limits: Limits::default(),
+            journal: Journal::default(),
         }
     }
 }

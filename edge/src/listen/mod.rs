@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use couplet_proto::journal::{Entry, Event};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,6 +38,9 @@ use crate::connection::{Connection, Edgewide, Outcome, Place};
 
 /// A pause after a failed accept, which most often means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why nobody is let in any more, in the journal.
+const DRAINING: &str = "draining";
 
 /// Everything that lets clients in.
 pub(crate) struct Door {
@@ -137,11 +141,13 @@ impl Door {
         metrics.accepted.increment(1);
         let Some(place) = Place::take(&self.edge) else {
             metrics.refused_full.increment(1);
+            self.note_rejected(&tcp, peer, "full");
             warn!(%peer, "too many connections: one refused");
             return;
         };
         let Some(wait) = self.pace.wait(peer.ip(), self.edge.clock.now_micros()) else {
             metrics.refused_pace.increment(1);
+            self.note_rejected(&tcp, peer, "pace");
             debug!(%peer, "too many connections from one network: one refused");
             return;
         };
@@ -155,9 +161,9 @@ impl Door {
         if wait > Duration::ZERO {
             metrics.paced.increment(1);
             tokio::spawn(async move {
-                if door.unless_closed(tokio::time::sleep(wait)).await.is_some() {
-                    door.begin(place, tcp, peer, is_direct);
-                }
+                // Closed meanwhile, it is turned away.
+                door.unless_closed(tokio::time::sleep(wait)).await;
+                door.begin(place, tcp, peer, is_direct);
             });
         } else {
             door.begin(place, tcp, peer, is_direct);
@@ -168,14 +174,26 @@ impl Door {
     fn begin(self: Arc<Self>, place: Place, tcp: TcpStream, peer: SocketAddr, is_direct: bool) {
         if self.is_closed() {
             self.edge.metrics.refused_draining.increment(1);
+            self.note_rejected(&tcp, peer, DRAINING);
             return;
         }
-        let connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
+        let mut connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
+        connection.note_connect(is_direct);
         if is_direct {
             tokio::spawn(self.secure(connection, Way::Direct));
         } else {
             tokio::spawn(self.run(connection));
         }
+    }
+
+    /// A client is turned away that has no connection yet.
+    fn note_rejected(&self, tcp: &TcpStream, peer: SocketAddr, reason: &'static str) {
+        self.edge.journal.note(|| Entry {
+            client: Some(peer),
+            server: tcp.local_addr().ok(),
+            reason: Some(reason),
+            ..Entry::new(Event::Reject)
+        });
     }
 
     /// Runs a connection until its end, or until it goes on in the task of a handshake.
@@ -223,15 +241,18 @@ impl Door {
             Some(Ok(Err(error))) => {
                 metrics.handshake_failures.increment(1);
                 debug!(%peer, %error, "TLS handshake failed");
+                connection.note_rejected("tls-failure");
                 return;
             }
             Some(Err(_)) => {
                 metrics.handshake_failures.increment(1);
                 debug!(%peer, "TLS handshake took too long");
+                connection.note_rejected("tls-timeout");
                 return;
             }
             None => {
                 metrics.refused_draining.increment(1);
+                connection.note_rejected(DRAINING);
                 return;
             }
         };

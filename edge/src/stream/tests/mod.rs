@@ -282,8 +282,12 @@ impl Player {
                 }
             }
         }
+        let failed = actions
+            .iter()
+            .filter(|action| matches!(action, Action::LoginFailed { .. }));
+        assert_eq!(failed.count(), said.matches("<failure ").count(), "{said}");
         for action in actions {
-            if matches!(action, Action::Answered(_)) {
+            if matches!(action, Action::Answered(_) | Action::LoginFailed { .. }) {
                 continue;
             }
             self.done.push(describe(&action));
@@ -302,6 +306,7 @@ impl Player {
                 | Action::Resumed { .. }
                 | Action::Acked(_)
                 | Action::Answered(_)
+                | Action::LoginFailed { .. }
                 | Action::Close(_) => {}
             }
         }
