@@ -165,7 +165,11 @@ impl Connection {
 
     /// The client has proved who it is.
     pub(super) fn note_authenticated(&mut self) {
-        let mechanism = self.record.0.as_mut().and_then(|kept| kept.mechanism.take());
+        let mechanism = self
+            .record
+            .0
+            .as_mut()
+            .and_then(|kept| kept.mechanism.take());
         self.note(Event::Authenticate, |entry| {
             entry.outcome = Some(SUCCESS);
             entry.mechanism = mechanism;
