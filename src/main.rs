@@ -11,8 +11,10 @@
 //! - [`folder`]: what the server writes for itself.
 //! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
+//! - [`access_log`]: who came, as whom, how much and why they went.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
 
+mod access_log;
 mod admin;
 mod certificate;
 mod cli;
@@ -28,6 +30,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use access_log::AccessLog;
 use clap::Parser;
 use cli::{Cli, Command};
 use config::{Format, Role, Sources};
@@ -68,7 +71,7 @@ fn main() -> ExitCode {
 /// Runs a role until it is told to stop.
 fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     let sources = Sources::new(given.config, given.set);
-    let settings = match config::load(&sources, role) {
+    let mut settings = match config::load(&sources, role) {
         Ok(settings) => settings,
         Err(mistakes) => {
             for mistake in mistakes {
@@ -79,8 +82,12 @@ fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     };
     let logging = telemetry::install(&settings.log)?;
     let metrics = Metrics::install()?;
+    let access_log = AccessLog::start(&settings.access_log, &settings.node)?;
+    settings.edge.journal = access_log.journal();
+    settings.origin.journal = access_log.journal();
     let is_json = settings.log.format == Format::Json;
-    match block_on(role::run(role, settings, &sources, &logging, metrics)) {
+    let logs = (&logging, &access_log);
+    match block_on(role::run(role, settings, &sources, logs, metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
             tracing::error!(error = explain(&error), "not started");

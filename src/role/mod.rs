@@ -28,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::access_log::AccessLog;
 use crate::config::{self, Admin, Role, Settings, Sources};
 use crate::shutdown::{Signals, Wish};
 use crate::telemetry::{self, Logging, Metrics};
@@ -58,7 +59,7 @@ pub(crate) async fn run(
     role: Role,
     settings: Settings,
     sources: &Sources,
-    logging: &Logging,
+    (logging, access_log): (&Logging, &AccessLog),
     metrics: Metrics,
 ) -> Result<ExitCode> {
     tracing::info!(
@@ -69,7 +70,10 @@ pub(crate) async fn run(
         open_files_max = raise_open_files(),
         "starting",
     );
-    let reload_log = || reload_log(role, sources, logging);
+    let reload_log = || {
+        reload_log(role, sources, logging);
+        access_log.reopen();
+    };
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
     let start = Start {
