@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod harness;
 
+mod access_log;
 mod attacks_flood;
 mod attacks_login;
 mod attacks_register;

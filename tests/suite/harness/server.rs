@@ -39,7 +39,8 @@ impl Server {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), settings)
     }
 
-    fn start_in(folder: TempDir, settings: &[&str]) -> Self {
+    /// The same in a folder that has something in it.
+    pub(crate) fn start_in(folder: TempDir, settings: &[&str]) -> Self {
         let mut settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
         for (key, default) in DEFAULTS {
             let is_set = settings.iter().any(|setting| {
