@@ -64,7 +64,6 @@ impl AccessLog {
     /// When no thread can be started. A folder that cannot be written is no error: the log tries
     /// again until it can.
     pub(crate) fn start(settings: &config::AccessLog, node: &str) -> io::Result<Self> {
-        describe();
         let Some(folder) = &settings.folder else {
             return Ok(Self(None));
         };
@@ -133,7 +132,8 @@ impl Scribe for Desk {
     }
 }
 
-fn describe() {
+/// Tells the recorder what each metric of the log means.
+pub(crate) fn describe() {
     describe_counter!(LINES, "Lines of the access log that were written.");
     describe_counter!(
         DROPPED,

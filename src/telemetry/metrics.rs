@@ -85,6 +85,7 @@ impl Metrics {
 }
 
 fn describe() {
+    crate::access_log::describe();
     metrics::describe_counter!(
         "couplet_log_lines_dropped_total",
         "Lines of the log lost because they came faster than they could be written"

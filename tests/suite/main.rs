@@ -4,6 +4,7 @@
 mod harness;
 
 mod access_log;
+mod access_log_cluster;
 mod attacks_flood;
 mod attacks_login;
 mod attacks_register;
