@@ -120,10 +120,15 @@ async fn live<N: Running>(
     leave: &Notify,
 ) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let mut is_reload_due = false;
     let node = tokio::select! {
         node = start => node?,
-        () = stop_wished(&mut signals) => return Ok(ExitCode::SUCCESS),
+        () = stop_wished(&mut signals, &mut is_reload_due) => return Ok(ExitCode::SUCCESS),
     };
+    if is_reload_due {
+        node.reload();
+        reload_log();
+    }
     loop {
         let wish = tokio::select! {
             wish = signals.next() => wish,
@@ -145,9 +150,11 @@ async fn live<N: Running>(
     Ok(signals.guard(stopped).await)
 }
 
-async fn stop_wished(signals: &mut Signals) {
-    // There is nothing to reload yet.
-    while signals.next().await != Wish::Stop {}
+/// Waits for the wish to stop; whether anything is to be reloaded before that is for later.
+async fn stop_wished(signals: &mut Signals, is_reload_due: &mut bool) {
+    while signals.next().await != Wish::Stop {
+        *is_reload_due = true;
+    }
 }
 
 /// The log level and who may use the port for operators, as far as the sources can be read.

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod harness;
 
+mod access_log;
+mod access_log_cluster;
 mod attacks_flood;
 mod attacks_login;
 mod attacks_proxy;
