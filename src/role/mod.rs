@@ -120,14 +120,14 @@ async fn live<N: Running>(
     leave: &Notify,
 ) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let mut is_reload_due = false;
+    let mut is_stale = false;
     let node = tokio::select! {
         node = start => node?,
-        () = stop_wished(&mut signals, &mut is_reload_due) => return Ok(ExitCode::SUCCESS),
+        () = stop_wished(&mut signals, &mut is_stale) => return Ok(ExitCode::SUCCESS),
     };
-    if is_reload_due {
+    if is_stale {
         node.reload();
-        reload_log();
+        reload();
     }
     loop {
         let wish = tokio::select! {
@@ -150,10 +150,10 @@ async fn live<N: Running>(
     Ok(signals.guard(stopped).await)
 }
 
-/// Waits for the wish to stop; whether anything is to be reloaded before that is for later.
-async fn stop_wished(signals: &mut Signals, is_reload_due: &mut bool) {
+/// Waits for a wish to stop. Others have to wait until there is something to reload.
+async fn stop_wished(signals: &mut Signals, is_stale: &mut bool) {
     while signals.next().await != Wish::Stop {
-        *is_reload_due = true;
+        *is_stale = true;
     }
 }
 
