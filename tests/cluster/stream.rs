@@ -1,6 +1,7 @@
 //! One connection of the checking client: log in, bind or resume, send, read.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -36,6 +37,27 @@ pub(crate) struct Stream {
     socket: TcpStream,
     reading: Reading,
     features: Tree,
+    /// What was sent, read as the edge reads it.
+    written: Reading,
+}
+
+/// What all clients of a case did, for who holds it against what the server has counted. Cases run
+/// one after the other.
+pub(crate) static TRAFFIC: Traffic = Traffic {
+    connected: AtomicU64::new(0),
+    sent: AtomicU64::new(0),
+    received: AtomicU64::new(0),
+};
+
+/// See [`TRAFFIC`].
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    /// Sockets that were accepted.
+    pub(crate) connected: AtomicU64,
+    /// Stanzas that went out as a whole.
+    pub(crate) sent: AtomicU64,
+    /// Stanzas that came.
+    pub(crate) received: AtomicU64,
 }
 
 /// What `<enabled/>` says.
@@ -69,7 +91,9 @@ impl Stream {
             socket,
             reading: Reading::default(),
             features: Tree::default(),
+            written: Reading::default(),
         };
+        TRAFFIC.connected.fetch_add(1, Ordering::Relaxed);
         stream.open().await?;
         stream.authenticate(user).await?;
         stream.open().await?;
@@ -175,14 +199,25 @@ impl Stream {
     /// Sends text as it is.
     pub(crate) async fn send(&mut self, text: &str) -> Result<(), Cause> {
         let sent = self.socket.write_all(text.as_bytes()).await;
-        sent.map_err(|error| format!("writing: {error}"))
+        sent.map_err(|error| format!("writing: {error}"))?;
+        self.written.push(text.as_bytes());
+        while let Some(element) = self.written.next() {
+            if is_stanza(&element) {
+                TRAFFIC.sent.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        Ok(())
     }
 
     /// The next element of the stream. Cancelled, it loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Tree, Cause> {
         let mut buffer = [0; 4096];
         loop {
-            match self.reading.next() {
+            let next = self.reading.next();
+            if next.as_ref().is_some_and(is_stanza) {
+                TRAFFIC.received.fetch_add(1, Ordering::Relaxed);
+            }
+            match next {
                 Some(Incoming::Element(tree)) if tree.name == "error" => {
                     let condition = tree.condition().unwrap_or("no condition");
                     return Err(format!("stream error: {condition}"));
@@ -216,4 +251,22 @@ impl Stream {
             Err(format!("{name} expected: {next}"))
         }
     }
+}
+
+// === impl Traffic ===
+
+impl Traffic {
+    /// Begins to count.
+    pub(crate) fn reset(&self) {
+        for count in [&self.connected, &self.sent, &self.received] {
+            count.store(0, Ordering::Relaxed);
+        }
+    }
+}
+
+fn is_stanza(incoming: &Incoming) -> bool {
+    let Incoming::Element(tree) = incoming else {
+        return false;
+    };
+    matches!(tree.name.as_str(), "message" | "presence" | "iq")
 }
