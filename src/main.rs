@@ -9,10 +9,13 @@
 //! - [`admin`]: that port.
 //! - [`certificate`]: reads certificates, makes one if there is none, tells when one ends.
 //! - [`folder`]: what the server writes for itself.
+//! - [`token`]: the secret in a file that opens the admin port.
 //! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
+//! - [`access_log`]: who came, as whom, how much and why they went.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
 
+mod access_log;
 mod admin;
 mod certificate;
 mod cli;
@@ -23,15 +26,17 @@ mod role;
 mod shutdown;
 mod specifications;
 mod telemetry;
+mod token;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use access_log::AccessLog;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use config::{Format, Role, Sources};
-use telemetry::Metrics;
+use telemetry::{Metrics, page};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -48,15 +53,20 @@ fn main() -> ExitCode {
         Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
         Command::CheckConfig { file, role, set } => Ok(check(&Sources::new(Some(file), set), role)),
         Command::MakeLinkCertificates { directory } => make_link_certificates(&directory),
-        Command::ListFeatures { markdown } => {
-            let table = if markdown {
-                specifications::markdown()
-            } else {
-                specifications::text()
-            };
-            // The reader of a pipe may have seen enough.
-            let _ = io::stdout().write_all(table.as_bytes());
-            Ok(ExitCode::SUCCESS)
+        Command::ListFeatures { markdown } => Ok(print(&match markdown {
+            true => specifications::markdown(),
+            false => specifications::text(),
+        })),
+        Command::ListMetrics { markdown } => Ok(print(&match markdown {
+            true => page::markdown(),
+            false => page::text(),
+        })),
+        Command::Completion { shell } => {
+            // In memory first: the generator panics when nobody reads on.
+            let mut script = Vec::new();
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "couplet", &mut script);
+            Ok(print(&String::from_utf8_lossy(&script)))
         }
     };
     done.unwrap_or_else(|error| {
@@ -65,11 +75,17 @@ fn main() -> ExitCode {
     })
 }
 
+fn print(text: &str) -> ExitCode {
+    // The reader of a pipe may have seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
 /// Runs a role until it is told to stop.
 fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     let sources = Sources::new(given.config, given.set);
-    let settings = match config::load(&sources, role) {
-        Ok(settings) => settings,
+    let (mut settings, shown) = match config::load_shown(&sources, role) {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
                 complain(&mistake.to_string());
@@ -78,9 +94,17 @@ fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
         }
     };
     let logging = telemetry::install(&settings.log)?;
-    let metrics = Metrics::install()?;
+    let metrics = Metrics::install(role)?;
+    let access_log = AccessLog::start(&settings.access_log, &settings.node)?;
+    settings.edge.journal = access_log.journal();
+    settings.origin.journal = access_log.journal();
     let is_json = settings.log.format == Format::Json;
-    match block_on(role::run(role, settings, &sources, &logging, metrics)) {
+    let given = role::Given {
+        settings,
+        shown,
+        sources: &sources,
+    };
+    match block_on(role::run(role, given, (&logging, &access_log), metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
             tracing::error!(error = explain(&error), "not started");

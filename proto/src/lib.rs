@@ -6,6 +6,8 @@
 //! - [`slot`]: the fixed portion of all addresses an address belongs to.
 //! - [`ring`]: which origin each slot should belong to.
 //! - [`link`]: what edges and origins say to each other.
+//! - [`metric`]: what is measured, and what that means.
+//! - [`journal`]: what is written down of clients and slots.
 //!
 //! **Invariant:** nothing here opens a socket, reads a clock or draws a random number.
 
@@ -16,6 +18,9 @@ pub mod slot;
 pub mod ring;
 
 pub mod link;
+
+pub mod journal;
+pub mod metric;
 
 pub use xmpp::element::Element;
 pub use xmpp::jid::Jid;

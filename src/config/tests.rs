@@ -129,6 +129,7 @@ fn the_sample_files_explain_every_key_with_its_default() {
         "of-your-own",
         "10.0.0.",
         "edge-1.",
+        "/var/log/couplet",
     ];
     let is_plain = |line: &&str| !marks.iter().any(|mark| line.contains(mark));
     for (role, sample, needed) in SAMPLES {
@@ -307,7 +308,6 @@ fn listeners_do_not_share_an_address() {
         found[0].starts_with("--set: c2s.listen: must name an address"),
         "{found:?}"
     );
-    set(&["admin.listen=0.0.0.0:5290", "admin.allow_remote=true"]);
 }
 
 #[test]
@@ -365,4 +365,30 @@ fn certificates_exist_and_match_their_keys() {
         settings.edge.certificates[0].domain.as_deref(),
         Some("a.example")
     );
+}
+
+#[test]
+fn networks_of_balancers_are_networks_or_addresses() {
+    let shown = |argument: &str| format!("{:?}", set(&[argument]).edge.proxy_protocol_from);
+    let list = r#"c2s.proxy_protocol_from=["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"]"#;
+    assert_eq!(
+        shown(list),
+        "[10.0.0.0/8, 192.0.2.7/32, 2001:db8::/32, ::1/128]"
+    );
+    assert_eq!(shown("c2s.proxy_protocol_from=10.0.0.0/8"), "[10.0.0.0/8]");
+    for (network, part) in [
+        ("10.0.0.0/33", "is neither a network"),
+        ("balancer.internal", "is neither a network"),
+        ("10.0.0.1:5222", "is neither a network"),
+        ("10.0.0.1/8", "is \"10.0.0.0/8\" meant?"),
+        ("::ffff:10.0.0.0/104", "write it as one"),
+        ("0.0.0.0/0", "is everybody"),
+        ("::/0", "is everybody"),
+    ] {
+        let found = mistakes(&[&format!("c2s.proxy_protocol_from={network}")]);
+        assert!(
+            found.len() == 1 && found[0].contains(part),
+            "{network}: {found:?}"
+        );
+    }
 }

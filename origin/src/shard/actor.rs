@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use couplet_proto::journal::Journal;
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::{EdgeId, PeerId};
 use couplet_proto::link::peer::{Settled, ToPeer};
@@ -19,6 +20,7 @@ use tokio::time::Instant;
 use super::event::{Change, Event};
 use super::mailbox::{Inbox, Mailboxes};
 use super::output::Output;
+use super::overload::Overload;
 use super::state::Shard;
 use crate::clock::Clock;
 use crate::cluster::lease::Lease;
@@ -63,10 +65,13 @@ pub(crate) struct Surroundings {
     pub(crate) taking: Arc<AtomicUsize>,
     /// Whether all was quiet after that: shards have ended on it.
     pub(crate) was_quiet: Arc<AtomicBool>,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) iterations: u32,
     pub(crate) commit_timeout: Duration,
     /// Whether what is owned may be acted on; `None` where nobody else can take it.
     pub(crate) lease: Option<Arc<Lease>>,
+    /// Who is told of slots that come and go.
+    pub(crate) journal: Journal,
 }
 
 /// A shard at work.
@@ -227,6 +232,9 @@ impl Actor {
         // A walk over all accounts, and no figure that must be fresh.
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(ROOMS_EVERY) {
+            self.hot
+                .hibernated
+                .set(self.shard.hibernated_count() as f64);
             let (rooms, occupants) = self.shard.room_count();
             self.hot.rooms.set(rooms as f64);
             self.hot.occupants.set(occupants as f64);
@@ -239,6 +247,13 @@ impl Actor {
             .backlog
             .set((backlog + peers.sum::<usize>()) as f64);
         self.hot.routes.set(self.shard.route_count() as f64);
+        let Surroundings {
+            overload,
+            mailboxes,
+            clock,
+            ..
+        } = &self.surroundings;
+        overload.measure(mailboxes, clock.now().mono);
         self.events.push(Event::Tick);
     }
 
