@@ -43,6 +43,9 @@ pub(crate) enum Command {
         /// A folder for ca.pem, edge.pem, origin.pem and their keys
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        /// Leave those that are there, instead of refusing
+        #[arg(long)]
+        if_missing: bool,
     },
     /// Print every metric: its type, its unit and what it means
     ListMetrics {
