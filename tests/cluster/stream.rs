@@ -1,7 +1,6 @@
 //! One connection of the checking client: log in, bind or resume, send, read.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +11,7 @@ use crate::harness::client::{header, unique};
 use crate::harness::reading::{Incoming, Reading};
 use crate::harness::sasl::{self, Binding, Scram};
 use crate::harness::tree::Tree;
+use crate::tally::{self, Tally};
 
 /// XEP-0198.
 pub(crate) const SM: &str = "urn:xmpp:sm:3";
@@ -28,6 +28,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long a step of a login may take: a slot may be without an owner meanwhile.
 const STEP: Duration = Duration::from_secs(12);
 
+/// The server has ended the stream without a complaint.
+const CLOSED: &str = "stream closed";
+
 /// Why a connection ended or a step failed, in words.
 pub(crate) type Cause = String;
 
@@ -39,25 +42,7 @@ pub(crate) struct Stream {
     features: Tree,
     /// What was sent, read as the edge reads it.
     written: Reading,
-}
-
-/// What all clients of a case did, for who holds it against what the server has counted. Cases run
-/// one after the other.
-pub(crate) static TRAFFIC: Traffic = Traffic {
-    connected: AtomicU64::new(0),
-    sent: AtomicU64::new(0),
-    received: AtomicU64::new(0),
-};
-
-/// See [`TRAFFIC`].
-#[derive(Debug)]
-pub(crate) struct Traffic {
-    /// Sockets that were accepted.
-    pub(crate) connected: AtomicU64,
-    /// Stanzas that went out as a whole.
-    pub(crate) sent: AtomicU64,
-    /// Stanzas that came.
-    pub(crate) received: AtomicU64,
+    tally: Tally,
 }
 
 /// What `<enabled/>` says.
@@ -92,8 +77,10 @@ impl Stream {
             reading: Reading::default(),
             features: Tree::default(),
             written: Reading::default(),
+            tally: Tally::default(),
         };
-        TRAFFIC.connected.fetch_add(1, Ordering::Relaxed);
+        let own = stream.socket.local_addr();
+        stream.tally.port = own.map_err(|it| it.to_string())?.port();
         stream.open().await?;
         stream.authenticate(user).await?;
         stream.open().await?;
@@ -201,12 +188,26 @@ impl Stream {
         let sent = self.socket.write_all(text.as_bytes()).await;
         sent.map_err(|error| format!("writing: {error}"))?;
         self.written.push(text.as_bytes());
+        self.tally.bytes_sent += text.len() as u64;
         while let Some(element) = self.written.next() {
-            if is_stanza(&element) {
-                TRAFFIC.sent.fetch_add(1, Ordering::Relaxed);
-            }
+            self.tally.sent += u64::from(tally::is_stanza(&element));
         }
         Ok(())
+    }
+
+    /// Ends the stream in good order: reads what comes until the server has ended it too.
+    pub(crate) async fn close(mut self) -> Result<(), Cause> {
+        self.send("</stream:stream>").await?;
+        loop {
+            match self.next_step().await {
+                Ok(_) => {}
+                Err(cause) if cause == CLOSED => {
+                    self.tally.is_whole = true;
+                    return Ok(());
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
     }
 
     /// The next element of the stream. Cancelled, it loses nothing.
@@ -214,8 +215,8 @@ impl Stream {
         let mut buffer = [0; 4096];
         loop {
             let next = self.reading.next();
-            if next.as_ref().is_some_and(is_stanza) {
-                TRAFFIC.received.fetch_add(1, Ordering::Relaxed);
+            if next.as_ref().is_some_and(tally::is_stanza) {
+                self.tally.received += 1;
             }
             match next {
                 Some(Incoming::Element(tree)) if tree.name == "error" => {
@@ -224,12 +225,15 @@ impl Stream {
                 }
                 Some(Incoming::Element(tree)) => return Ok(tree),
                 Some(Incoming::Header(_)) => continue,
-                Some(Incoming::End) => return Err("stream closed".to_owned()),
+                Some(Incoming::End) => return Err(CLOSED.to_owned()),
                 Some(Incoming::Eof) | None => {}
             }
             match self.socket.read(&mut buffer).await {
                 Ok(0) => return Err("end of file".to_owned()),
-                Ok(count) => self.reading.push(&buffer[..count]),
+                Ok(count) => {
+                    self.tally.bytes_received += count as u64;
+                    self.reading.push(&buffer[..count]);
+                }
                 Err(error) => return Err(format!("reading: {error}")),
             }
         }
@@ -251,22 +255,4 @@ impl Stream {
             Err(format!("{name} expected: {next}"))
         }
     }
-}
-
-// === impl Traffic ===
-
-impl Traffic {
-    /// Begins to count.
-    pub(crate) fn reset(&self) {
-        for count in [&self.connected, &self.sent, &self.received] {
-            count.store(0, Ordering::Relaxed);
-        }
-    }
-}
-
-fn is_stanza(incoming: &Incoming) -> bool {
-    let Incoming::Element(tree) = incoming else {
-        return false;
-    };
-    matches!(tree.name.as_str(), "message" | "presence" | "iq")
 }

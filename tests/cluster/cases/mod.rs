@@ -40,6 +40,9 @@ pub(crate) const ALL: &[Case] = &[
         Box::pin(edges::killed_with_origin(it))
     }),
     ("all_restarted_in_turn", |it| Box::pin(edges::rolling(it))),
+    ("all_restarted_behind_balancer", |it| {
+        Box::pin(edges::rolling_behind_balancer(it))
+    }),
     ("store_killed", |it| Box::pin(store::killed(it))),
     ("store_paused", |it| Box::pin(store::paused(it))),
     ("edge_cut_from_origin", |it| Box::pin(network::edge_cut(it))),
