@@ -43,6 +43,8 @@ pub(crate) const ALL: &[Case] = &[
     ("all_restarted_in_turn", |it| Box::pin(edges::rolling(it))),
     ("operators_ask_any_origin", |it| {
         Box::pin(operators::work(it))
+    ("all_restarted_behind_balancer", |it| {
+        Box::pin(edges::rolling_behind_balancer(it))
     }),
     ("store_killed", |it| Box::pin(store::killed(it))),
     ("store_paused", |it| Box::pin(store::paused(it))),
