@@ -41,8 +41,8 @@ pub mod clock;
 
 pub mod metrics;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -51,6 +51,7 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::{EdgeId, NodeId};
 use couplet_proto::link::{Downlink, Uplink};
 use couplet_proto::slot::{SLOTS, Slot};
+use couplet_proto::trace::Tracer;
 use rand::Rng;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -79,6 +80,7 @@ pub struct Origin {
     surroundings: Surroundings,
     cluster: Option<Cluster>,
     domains: Vec<Jid>,
+    tracer: Arc<OnceLock<Arc<dyn Tracer>>>,
     stop: watch::Sender<bool>,
     /// For what goes on until the shards have ended.
     halt: watch::Sender<bool>,
@@ -182,8 +184,10 @@ impl Parts {
             started_unix: surroundings.clock.now().unix,
             is_clustered: surroundings.lease.is_some(),
             tokens: Tokens::new(surroundings.store.secret()),
+            tracer: Arc::default(),
             config,
         });
+        let tracer = Arc::clone(&shared.tracer);
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut rng = admin::system_rng();
@@ -203,6 +207,7 @@ impl Parts {
             surroundings,
             cluster: None,
             domains,
+            tracer,
             stop,
             halt: watch::Sender::new(false),
             shards: Mutex::new(tasks),
@@ -299,6 +304,12 @@ impl Origin {
             self.domains.clone(),
             self.surroundings.iterations,
         )
+    }
+
+    /// What is done with stanzas that are followed is told to `tracer` from now on; false when it
+    /// is told to another already.
+    pub fn follow(&self, tracer: Arc<dyn Tracer>) -> bool {
+        self.tracer.set(tracer).is_ok()
     }
 
     /// From now on `operator` answers what the operators of other origins ask of this one.

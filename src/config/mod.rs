@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) admin: Admin,
     /// What is written about what happens.
     pub(crate) log: Log,
+    /// Which stanzas are followed from node to node.
+    pub(crate) trace: Trace,
 }
 
 /// The store of a cluster. Prints without its URL, in which there may be a password.
@@ -154,6 +156,19 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// For people or for machines.
     pub(crate) format: Format,
+}
+
+/// Which stanzas are followed from node to node.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    /// The collector that hears of it, as `http://host:port`; `None`: nothing is followed.
+    pub(crate) endpoint: Option<String>,
+    /// Which fraction of the clients' stanzas is followed.
+    pub(crate) sample: f64,
+    /// Whether the collector is shown whole addresses.
+    pub(crate) addresses: bool,
+    /// Under which name it knows the nodes.
+    pub(crate) service_name: String,
 }
 
 /// How a line of the log looks.
@@ -315,6 +330,12 @@ impl Default for Settings {
             log: Log {
                 level: "info".to_owned(),
                 format: Format::Text,
+            },
+            trace: Trace {
+                endpoint: None,
+                sample: 0.001,
+                addresses: false,
+                service_name: "couplet".to_owned(),
             },
         }
     }

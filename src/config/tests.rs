@@ -129,6 +129,7 @@ fn the_sample_files_explain_every_key_with_its_default() {
         "of-your-own",
         "10.0.0.",
         "edge-1.",
+        ":4317",
     ];
     let is_plain = |line: &&str| !marks.iter().any(|mark| line.contains(mark));
     for (role, sample, needed) in SAMPLES {

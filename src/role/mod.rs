@@ -23,14 +23,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use couplet_edge::{CertificatePaths, Edge};
+use couplet_edge::{CertificatePaths, Edge, Sampling};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::config::{self, Admin, Role, Settings, Sources};
 use crate::shutdown::{Signals, Wish};
-use crate::telemetry::{self, Logging, Metrics};
+use crate::telemetry::{self, Logging, Metrics, Spans};
 use crate::{admin, certificate};
 
 /// A node under way.
@@ -46,6 +46,8 @@ trait Running {
 struct Start {
     settings: Settings,
     metrics: Metrics,
+    /// Which stanzas are followed, if any are.
+    sampling: Option<Sampling>,
     /// Told when an operator wants the node to leave, by other means than a signal.
     leave: Arc<Notify>,
 }
@@ -72,19 +74,23 @@ pub(crate) async fn run(
     let reload_log = || reload_log(role, sources, logging);
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
+    let spans = Spans::start(&settings.trace, &settings.node, role)?;
     let start = Start {
         settings,
         metrics,
+        sampling: spans.sampling(),
         leave: Arc::clone(&leave),
     };
-    match role {
+    let ended = match role {
         Role::Serve => live(serve::Server::start(start), reload_log, deadline, &leave).await,
         Role::Edge => live(edge::Server::start(start), reload_log, deadline, &leave).await,
         Role::Origin => {
             let start = Box::pin(origin::Server::start(start));
             live(start, reload_log, deadline, &leave).await
         }
-    }
+    };
+    spans.finish().await;
+    ended
 }
 
 /// Starts a node, keeps it until somebody wants it to stop, and stops it.

@@ -59,7 +59,10 @@ impl Server {
     /// Starts the origin. It has no slots yet when this returns.
     pub(super) async fn start(start: Start) -> Result<Self> {
         let Start {
-            settings, metrics, ..
+            settings,
+            metrics,
+            sampling,
+            ..
         } = start;
         let credentials = link::credentials(&settings.link, Role::Origin)?;
         let certificates = link::watched(&settings.link, Role::Origin);
@@ -94,6 +97,9 @@ impl Server {
             member,
         )?;
         let origin = Arc::new(origin);
+        if let Some(sampling) = sampling {
+            origin.follow(sampling.tracer);
+        }
         let desk = Arc::new(Desk::new(Arc::clone(&origin), seed, name, me));
         origin.answer_with(Arc::<Desk>::clone(&desk));
         let links = origin.link(LinkSettings {

@@ -58,6 +58,7 @@ impl Server {
         let Start {
             mut settings,
             metrics,
+            sampling,
             ..
         } = start;
         let data = settings.data.clone();
@@ -79,6 +80,10 @@ impl Server {
             settings.edge.domains.clone(),
         );
         let edge = Arc::new(Edge::new(settings.edge)?);
+        if let Some(sampling) = sampling {
+            origin.follow(Arc::clone(&sampling.tracer));
+            edge.follow(sampling);
+        }
         let operated = Operated {
             edge: Arc::clone(&edge),
             origin: Arc::clone(&origin),

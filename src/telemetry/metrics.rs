@@ -93,6 +93,11 @@ fn describe() {
         "couplet_certificate_expires_timestamp_seconds",
         "When a certificate ends, in seconds since 1970"
     );
+    metrics::describe_counter!(
+        super::spans::SPANS,
+        "Spans of stanzas that are traced, by outcome: sent, dropped (too many waited for the \
+         collector), failed (the collector was away for too long), refused (it did not want them)"
+    );
     metrics::describe_gauge!("couplet_build_info", "1, with the version as its label");
     metrics::gauge!("couplet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }

@@ -25,6 +25,7 @@
 //! - [`inbox`]: what a client has in flight, and how much that may be.
 //! - [`outbox`]: what it was sent and has not acknowledged.
 //! - [`marks`]: what it has had before.
+//! - [`followed`]: what is told of the few stanzas that are followed.
 //! - [`wheel`]: the one timer for all connections.
 //! - [`scratch`]: the buffers connections borrow while they run.
 //!
@@ -37,6 +38,8 @@ pub(crate) mod admission;
 mod attachment;
 
 mod deadlines;
+
+mod followed;
 
 mod inbox;
 
@@ -76,6 +79,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::attachment::Attachment;
 use self::deadlines::Deadlines;
+use self::followed::Followed;
 use self::inbox::Inbox;
 pub(crate) use self::place::{Edgewide, Place};
 use self::scratch::Scratch;
@@ -138,6 +142,8 @@ pub(crate) struct Connection {
     mechanism: Option<Mechanism>,
     /// Bytes already reported.
     counted: (u64, u64),
+    /// What is told of stanzas that are followed; `None` while nothing is.
+    followed: Option<Box<Followed>>,
 }
 
 /// Where a connection is in its life.
@@ -212,6 +218,7 @@ impl Connection {
             early: None,
             mechanism: None,
             counted: (0, 0),
+            followed: Followed::begin(&edge),
             edge,
             place,
             peer,

@@ -1,10 +1,11 @@
 //! What a handler may see and ask for.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use couplet_proto::link::frame::{Delivery, ToEdge};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
+use couplet_proto::trace::Tracer;
 use couplet_proto::xmpp::error::StreamCondition;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 use rand::Rng;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub is_clustered: bool,
     /// Makes and checks the proofs of authentication.
     pub tokens: Tokens,
+    /// Hears what is done with stanzas that are followed, once there is somebody.
+    pub tracer: Arc<OnceLock<Arc<dyn Tracer>>>,
 }
 
 /// What a handler asks the engine to do, in order.

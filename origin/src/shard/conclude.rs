@@ -11,6 +11,7 @@ use foldhash::fast::FixedState;
 use super::commit::Held;
 use super::debts::{Creditor, DebtId};
 use super::event::is_for_whoever_is_there;
+use super::followed::Carried;
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
@@ -73,7 +74,9 @@ impl Shard {
             room: self.room_of(resident),
             ..Sources::default()
         };
-        for effect in effects.drain(..) {
+        let mut carried = Carried::of(cause);
+        for mut effect in effects.drain(..) {
+            carried.put_on(&mut effect);
             let output = match effect {
                 Effect::Write(write) => {
                     self.wrote(place, resident, cause, debt, write, has_written);
@@ -116,6 +119,7 @@ impl Shard {
         if let Some(debt) = debt {
             self.hold_or_emit(place, resident, Output::Pay(debt), has_written);
         }
+        self.follow_commit(resident, cause);
     }
 
     /// What leaves the account for an effect; `None` for one that concerns only the shard's own

@@ -286,6 +286,17 @@ impl Work {
         }
     }
 
+    /// As [`Work::stanza`].
+    pub(super) fn stanza_mut(&mut self) -> Option<&mut Arc<Stanza>> {
+        match self {
+            Self::Stanza { stanza, .. } => Some(stanza),
+            Self::Routed(routed) => Some(&mut routed.stanza),
+            Self::Answered(answered) => answered.asked.request.as_mut(),
+            Self::Astray(entry, _) => Some(&mut entry.stanza),
+            _ => None,
+        }
+    }
+
     /// The stanza whose sender must hear when this fails.
     pub(super) fn stanza(&self) -> Option<&Arc<Stanza>> {
         match self {

@@ -20,6 +20,7 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::debts::DebtId;
 use super::event::{Event, Fanned, FannedStanzas, Receipt, Routed, Work};
+use super::followed::FOLLOWED_MAX;
 use super::output::Output;
 use super::residents::Place;
 use super::routes::PendingFan;
@@ -113,9 +114,9 @@ impl Shard {
     /// Gives stanzas to their receivers.
     pub(super) fn fanned(&mut self, mut fanned: Fanned) {
         let mut groups: Vec<Group> = Vec::new();
-        for to in std::mem::take(&mut fanned.to) {
+        for (count, to) in std::mem::take(&mut fanned.to).into_iter().enumerate() {
             if to.jid.is_bare() {
-                self.fanned_to_account(&fanned, &to);
+                self.fanned_to_account(&fanned, &to, count < FOLLOWED_MAX);
                 continue;
             }
             let epoch = match self.tenures.of_mut(to.slot) {
@@ -161,8 +162,11 @@ impl Shard {
     }
 
     /// An account does with a stanza what it does with any that comes to it alone.
-    fn fanned_to_account(&mut self, fanned: &Fanned, to: &Addressee) {
-        for routed in fanned.singly(to) {
+    fn fanned_to_account(&mut self, fanned: &Fanned, to: &Addressee, is_followed: bool) {
+        for mut routed in fanned.singly(to) {
+            if !is_followed && routed.stanza.trace.is_some() {
+                Arc::make_mut(&mut routed.stanza).trace = None;
+            }
             self.routed(to.slot, routed);
         }
     }

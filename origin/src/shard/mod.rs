@@ -12,6 +12,7 @@
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
+//! - `followed`: what is told of the few stanzas that are followed.
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding.
@@ -52,6 +53,8 @@ mod work;
 mod login;
 
 mod conclude;
+
+mod followed;
 
 mod release;
 

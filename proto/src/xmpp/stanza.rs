@@ -11,6 +11,7 @@ use super::escape::{self, Sink};
 use super::jid::Jid;
 use super::ns;
 use super::payload::{Child, Payload};
+use super::trace::Trace;
 
 /// RFC 6120 §8.2: the three kinds of stanza.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +81,8 @@ pub struct Stanza {
     pub extra: Option<ByteStr>,
     /// The children.
     pub payload: Payload,
+    /// Where it is followed, if it is: hardly any is. Not part of what is written.
+    pub trace: Option<Box<Trace>>,
 }
 
 // === impl Kind ===
@@ -168,6 +171,7 @@ impl Stanza {
             lang: None,
             extra: None,
             payload: Payload::default(),
+            trace: None,
         }
     }
 
@@ -314,6 +318,7 @@ impl Stanza {
             lang: None,
             extra: None,
             payload: Payload::default(),
+            trace: self.trace.clone(),
         }
     }
 }

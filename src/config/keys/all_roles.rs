@@ -54,4 +54,13 @@ pub(super) const KEYS: &[Key] = &[
         };
         Ok(())
     }),
+    key("trace.endpoint", |s, g| {
+        g.text().map(|value| s.trace.endpoint = Some(value))
+    }),
+    key("trace.addresses", |s, g| {
+        g.truth().map(|value| s.trace.addresses = value)
+    }),
+    key("trace.service_name", |s, g| {
+        g.text().map(|value| s.trace.service_name = value)
+    }),
 ];

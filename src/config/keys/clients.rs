@@ -18,6 +18,9 @@ pub(super) const KEYS: &[Key] = &[
     key("c2s.require_tls", |s, g| {
         g.truth().map(|value| s.edge.require_tls = value)
     }),
+    key("trace.sample", |s, g| {
+        g.fraction().map(|value| s.trace.sample = value)
+    }),
     key("tls.certificate", |s, g| {
         g.path()
             .map(|value| s.tls.default.certificate = Some(value))

@@ -166,6 +166,7 @@ impl Rig {
             started_unix: 1_000_000,
             is_clustered,
             tokens: Tokens::new([9; 32]),
+            tracer: Arc::default(),
             config,
         });
         let epochs = vec![Some(EPOCH); usize::from(SLOTS)];
