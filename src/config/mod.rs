@@ -22,6 +22,8 @@ mod tests;
 mod tests_roles;
 #[cfg(test)]
 mod tests_rooms;
+#[cfg(test)]
+mod tests_trace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

@@ -87,6 +87,9 @@ mod tests_fan;
 mod tests_faults;
 
 #[cfg(test)]
+mod tests_followed;
+
+#[cfg(test)]
 mod tests_resumption;
 
 #[cfg(test)]
