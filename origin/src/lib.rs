@@ -7,6 +7,7 @@
 //! - [`admin`]: what an operator may ask.
 //! - [`shard`]: the one owner of a group of slots; events in, effects out, group commit.
 //! - [`auth`]: who may become a session.
+//! - [`onlook`]: the stanzas of an account, for an operator who looks on.
 //! - [`route`]: where a stanza goes.
 //! - [`mod@features`]: the extensions, one file each.
 //! - [`hooks`]: the contract between router and features.
@@ -22,6 +23,8 @@ pub mod cluster;
 pub mod admin;
 
 pub mod shard;
+
+pub mod onlook;
 
 pub mod route;
 
@@ -185,6 +188,7 @@ impl Parts {
             is_clustered: surroundings.lease.is_some(),
             tokens: Tokens::new(surroundings.store.secret()),
             tracer: Arc::default(),
+            watched: Arc::default(),
             config,
         });
         let tracer = Arc::clone(&shared.tracer);

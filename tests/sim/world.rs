@@ -283,6 +283,7 @@ fn shared() -> Arc<Shared> {
         is_clustered: true,
         tokens: Tokens::new([9; 32]),
         tracer: Arc::default(),
+        watched: Arc::default(),
         config,
     })
 }

@@ -1,5 +1,6 @@
 //! What a handler may see and ask for.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -42,6 +43,8 @@ pub struct Shared {
     pub tokens: Tokens,
     /// Hears what is done with stanzas that are followed, once there is somebody.
     pub tracer: Arc<OnceLock<Arc<dyn Tracer>>>,
+    /// How many accounts operators look on at.
+    pub watched: Arc<AtomicUsize>,
 }
 
 /// What a handler asks the engine to do, in order.

@@ -75,6 +75,13 @@ impl Shard {
             ..Sources::default()
         };
         let mut carried = Carried::of(cause);
+        let is_delivered = |effect: &Effect| matches!(effect, Effect::Deliver(..));
+        if !self.watches.is_empty()
+            && let Cause::Routed(stanza, ..) = cause
+            && !effects.iter().any(is_delivered)
+        {
+            self.watch_handled(resident, stanza);
+        }
         for mut effect in effects.drain(..) {
             carried.put_on(&mut effect);
             let output = match effect {
@@ -153,6 +160,7 @@ impl Shard {
                 Output::ToEdge(edge, frame, debt)
             }
             Effect::ToEdge(edge, body) => {
+                self.watch_last(&body);
                 Output::ToEdge(edge, self.frame(resident.slot, body)?, None)
             }
             Effect::Ask(ask, asked, then) => {

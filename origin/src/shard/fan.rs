@@ -28,6 +28,7 @@ use super::state::{Local, Shard};
 use super::tenure::Tenure;
 use crate::hooks::context::Fan;
 use crate::metrics;
+use crate::onlook::Way;
 use crate::route::bounce;
 use crate::session::At;
 use crate::session::outbox::Entry;
@@ -214,7 +215,11 @@ impl Shard {
             return Found::Resident(place);
         }
         let is_clustered = self.shared.is_clustered;
+        let is_watched = !self.watches.is_empty();
         for (stanza, source) in fanned.each() {
+            if is_watched {
+                self.watches.note(Way::Delivered, &to.jid, stanza, self.now);
+            }
             session.outbox.push(Entry {
                 source: is_clustered.then_some(source),
                 ..Entry::plain(Arc::clone(stanza))

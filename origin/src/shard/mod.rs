@@ -13,6 +13,7 @@
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
 //! - `followed`: what is told of the few stanzas that are followed.
+//! - `watching`: what an operator who looks on is shown.
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding.
@@ -56,6 +57,8 @@ mod conclude;
 
 mod followed;
 
+mod watching;
+
 mod release;
 
 mod fan;
@@ -88,6 +91,9 @@ mod tests_faults;
 
 #[cfg(test)]
 mod tests_followed;
+
+#[cfg(test)]
+mod tests_onlook;
 
 #[cfg(test)]
 mod tests_resumption;

@@ -74,6 +74,7 @@ impl Shard {
             Event::Admin(jid, request) => self.admin(&jid, request),
             // The operator may have hung up.
             Event::List(listing, reply) => drop(reply.send(self.list(&listing))),
+            Event::Watch(request) => self.watch(*request),
             Event::Tick => self.tick(),
         }
     }
@@ -312,6 +313,9 @@ impl Shard {
         {
             self.fail(resident, work, Condition::InternalServerError);
             return "refused";
+        }
+        if !self.watches.is_empty() {
+            self.watch_work(resident, &work);
         }
         let cause = Cause::of(&work);
         let stanza = work.stanza().cloned();

@@ -5,6 +5,8 @@
 
 mod faults;
 
+mod looking;
+
 mod model;
 
 mod outputs;
@@ -168,6 +170,7 @@ impl Rig {
             is_clustered,
             tokens: Tokens::new([9; 32]),
             tracer: Arc::default(),
+            watched: Arc::default(),
             config,
         });
         let epochs = vec![Some(EPOCH); usize::from(SLOTS)];

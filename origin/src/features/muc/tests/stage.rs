@@ -64,6 +64,7 @@ impl Stage {
                 is_clustered: true,
                 tokens: Tokens::new([9; 32]),
                 tracer: Arc::default(),
+                watched: Arc::default(),
                 config,
             },
             account: Account::new(jid(address)),
