@@ -10,7 +10,8 @@
 //!
 //! **Invariant:** it is bounded: in accounts, in stanzas and in bytes. Who reads too slowly is told
 //! how many he has missed.
-//! **Invariant:** what stands in a stanza is kept only while somebody reads who may see it.
+//! **Invariant:** what stands in a stanza is kept only while somebody reads who has said so when he
+//! began: his cursor is another one.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -79,7 +80,7 @@ pub struct Record {
 /// Up to where somebody has read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
-    /// Names the ring: drawn when it was opened.
+    /// Names the ring, and whether whole stanzas are shown: drawn when that was opened.
     pub watch: u64,
     /// The number of the next stanza.
     pub next: u64,
@@ -141,9 +142,10 @@ struct Ring {
     bytes: usize,
     /// The number of the next stanza.
     next: u64,
-    /// When somebody read last, and when somebody did who may see whole stanzas.
+    /// When somebody read last.
     read_at: u64,
-    whole_at: Option<u64>,
+    /// Its name for those who see whole stanzas, and when one of them read last.
+    whole: Option<(u64, u64)>,
 }
 
 // === impl Watches ===
@@ -162,12 +164,12 @@ impl Watches {
         self.rings.is_empty()
     }
 
-    /// Answers an operator; a ring that is opened gets this name.
+    /// Answers an operator; what is opened gets a name that nobody can guess.
     pub(crate) fn ask(
         &mut self,
         watch: &Watch,
         slot: Slot,
-        name: u64,
+        mut draw: impl FnMut() -> u64,
         now: Now,
     ) -> Result<Watched, Refused> {
         let account = watch.jid.to_bare();
@@ -176,21 +178,19 @@ impl Watches {
                 self.count.fetch_sub(1, Ordering::Relaxed);
                 return Err(Refused::Enough);
             }
-            self.rings.insert(account.clone(), Ring::new(name, slot));
+            self.rings.insert(account.clone(), Ring::new(draw(), slot));
         }
         let ring = self.rings.get_mut(&account).ok_or(Refused::Closed)?;
-        ring.read_at = now.mono;
-        if watch.is_whole {
-            ring.whole_at = Some(now.mono);
-        }
         match watch.ask {
             Ask::Open => Ok(Watched {
-                cursor: ring.cursor(ring.next),
+                cursor: Cursor {
+                    watch: ring.open(watch.is_whole, draw, now),
+                    next: ring.next,
+                },
                 skipped: 0,
                 records: Vec::new(),
             }),
-            Ask::Read(cursor) if cursor.watch == ring.name => Ok(ring.read(watch, cursor)),
-            Ask::Read(_) => Err(Refused::Closed),
+            Ask::Read(cursor) => ring.read(watch, cursor, now).ok_or(Refused::Closed),
         }
     }
 
@@ -233,15 +233,19 @@ impl Ring {
             bytes: 0,
             next: 0,
             read_at: 0,
-            whole_at: None,
+            whole: None,
         }
     }
 
-    fn cursor(&self, next: u64) -> Cursor {
-        Cursor {
-            watch: self.name,
-            next,
+    /// Somebody looks on from now. The name by which he does.
+    fn open(&mut self, is_whole: bool, mut draw: impl FnMut() -> u64, now: Now) -> u64 {
+        self.read_at = now.mono;
+        if !is_whole {
+            return self.name;
         }
+        let (name, read_at) = self.whole.get_or_insert_with(|| (draw(), now.mono));
+        *read_at = now.mono;
+        *name
     }
 
     /// The number of the oldest that is kept.
@@ -249,7 +253,18 @@ impl Ring {
         self.next - self.records.len() as u64
     }
 
-    fn read(&self, watch: &Watch, cursor: Cursor) -> Watched {
+    /// `None` when that is no name of this ring.
+    fn read(&mut self, watch: &Watch, cursor: Cursor, now: Now) -> Option<Watched> {
+        let mut is_whole = false;
+        match &mut self.whole {
+            Some((name, read_at)) if *name == cursor.watch => {
+                *read_at = now.mono;
+                is_whole = watch.is_whole;
+            }
+            _ if self.name == cursor.watch => {}
+            _ => return None,
+        }
+        self.read_at = now.mono;
         let first = self.first();
         let from = cursor.next.clamp(first, self.next);
         let skipped = first.saturating_sub(cursor.next);
@@ -258,18 +273,18 @@ impl Ring {
         let page = self.records.iter().skip(passed).take(READ_MAX);
         let next = from + page.len() as u64;
         let records = page.filter(is_wanted).map(|record| Record {
-            whole: record.whole.clone().filter(|_| watch.is_whole),
+            whole: record.whole.clone().filter(|_| is_whole),
             ..record.clone()
         });
-        Watched {
-            cursor: self.cursor(next),
+        Some(Watched {
+            cursor: Cursor { next, ..cursor },
             skipped,
             records: records.collect(),
-        }
+        })
     }
 
     fn push(&mut self, way: Way, session: &Jid, stanza: &Stanza, now: Now) {
-        let is_whole = self.whole_at.is_some();
+        let is_whole = self.whole.is_some();
         let children = stanza.payload.children();
         let children = children.map(|child| (child.name().into(), child.ns().into()));
         let record = Record {
@@ -299,8 +314,8 @@ impl Ring {
     /// Nobody who may see whole stanzas has read for a while.
     fn forget_whole(&mut self, now: Now) {
         let is_over = |at: u64| now.mono.saturating_sub(at) > CLOSED_AFTER_MS;
-        if self.whole_at.is_some_and(is_over) {
-            self.whole_at = None;
+        if self.whole.is_some_and(|(_, read_at)| is_over(read_at)) {
+            self.whole = None;
             self.bytes = 0;
             for record in &mut self.records {
                 record.whole = None;
@@ -363,7 +378,7 @@ mod tests {
     }
 
     fn open(watches: &mut Watches, jid: &str) -> Cursor {
-        let opened = watches.ask(&watch(jid, Ask::Open), slot(1), 5, at(0));
+        let opened = watches.ask(&watch(jid, Ask::Open), slot(1), || 5, at(0));
         opened.expect("there is room").cursor
     }
 
@@ -375,18 +390,18 @@ mod tests {
         watches.note(Way::Sent, &jid("a@x/1"), &message("m1"), at(1));
         watches.note(Way::Sent, &jid("b@x/1"), &message("other"), at(1));
         watches.note(Way::Delivered, &jid("a@x/2"), &message("m2"), at(2));
-        let read = watches.ask(&watch("a@x", Ask::Read(cursor)), slot(1), 9, at(3));
+        let read = watches.ask(&watch("a@x", Ask::Read(cursor)), slot(1), || 9, at(3));
         let read = read.expect("open");
         assert_eq!(ids(&read), ["m1", "m2"]);
         assert!(read.records.iter().all(|record| record.whole.is_none()));
         assert_eq!(&*read.records[0].children[0].0, "body");
         assert!(!format!("{read:?}").contains("secret"));
         let next = watch("a@x", Ask::Read(read.cursor));
-        let read = watches.ask(&next, slot(1), 9, at(4)).expect("open");
+        let read = watches.ask(&next, slot(1), || 9, at(4)).expect("open");
         assert_eq!(ids(&read), [""; 0]);
         // One client of the two.
         let one = watch("a@x/2", Ask::Read(cursor));
-        let read = watches.ask(&one, slot(1), 9, at(4)).expect("open");
+        let read = watches.ask(&one, slot(1), || 9, at(4)).expect("open");
         assert_eq!(ids(&read), ["m2"]);
     }
 
@@ -399,26 +414,33 @@ mod tests {
             ..watch("a@x", ask)
         };
         let read = |watches: &mut Watches, watch: &Watch, now| {
-            let read = watches.ask(watch, slot(1), 9, at(now)).expect("open");
+            let read = watches.ask(watch, slot(1), || 9, at(now)).ok()?;
             let records = read.records.into_iter();
-            records.map(|it| it.whole.is_some()).collect::<Vec<_>>()
+            Some(records.map(|it| it.whole.is_some()).collect::<Vec<_>>())
         };
         let plain = watch("a@x", Ask::Read(cursor));
         watches.note(Way::Sent, &jid("a@x/1"), &message("m1"), at(1));
-        assert_eq!(read(&mut watches, &whole(Ask::Open), 1), [true; 0]);
+        let opened = watches.ask(&whole(Ask::Open), slot(1), || 7, at(1));
+        let entitled = Cursor {
+            next: 0,
+            ..opened.expect("open").cursor
+        };
+        assert_ne!(entitled.watch, cursor.watch);
         watches.note(Way::Sent, &jid("a@x/1"), &message("m2"), at(2));
-        assert_eq!(
-            read(&mut watches, &whole(Ask::Read(cursor)), 2),
-            [false, true]
-        );
-        assert_eq!(read(&mut watches, &plain, 2), [false, false]);
+        let entitled = |is_whole| Watch {
+            is_whole,
+            ..watch("a@x", Ask::Read(entitled))
+        };
+        let (shown, hidden) = (Some(vec![false, true]), Some(vec![false, false]));
+        assert_eq!(read(&mut watches, &entitled(true), 2), shown);
+        assert_eq!(read(&mut watches, &entitled(false), 2), hidden);
+        // Whoever has not said so when he began is shown none, whatever he says later.
+        assert_eq!(read(&mut watches, &whole(Ask::Read(cursor)), 2), hidden);
         let later = CLOSED_AFTER_MS + 3;
-        assert_eq!(read(&mut watches, &plain, later), [false, false]);
+        assert_eq!(read(&mut watches, &plain, later), hidden);
         watches.tick(at(later));
-        assert_eq!(
-            read(&mut watches, &whole(Ask::Read(cursor)), later),
-            [false, false]
-        );
+        assert_eq!(read(&mut watches, &plain, later), hidden);
+        assert_eq!(read(&mut watches, &entitled(true), later), None);
     }
 
     #[test]
@@ -432,7 +454,7 @@ mod tests {
         let mut next = Ask::Read(cursor);
         let (mut skipped, mut seen) = (0, Vec::new());
         loop {
-            let read = watches.ask(&watch("a@x", next), slot(1), 9, at(2));
+            let read = watches.ask(&watch("a@x", next), slot(1), || 9, at(2));
             let read = read.expect("open");
             if read.records.is_empty() {
                 break;
@@ -454,12 +476,12 @@ mod tests {
             is_whole: true,
             ..watch("a@x", Ask::Open)
         };
-        watches.ask(&whole, slot(1), 9, at(1)).expect("open");
+        watches.ask(&whole, slot(1), || 9, at(1)).expect("open");
         let large = message(&"x".repeat(BYTES_MAX / 8));
         for _ in 0..100 {
             watches.note(Way::Sent, &jid("a@x/1"), &large, at(1));
         }
-        let read = watches.ask(&watch("a@x", Ask::Read(cursor)), slot(1), 9, at(2));
+        let read = watches.ask(&watch("a@x", Ask::Read(cursor)), slot(1), || 9, at(2));
         let read = read.expect("open");
         assert!(read.records.len() < 8, "{}", read.records.len());
         assert_eq!(read.skipped + read.records.len() as u64, 100);
@@ -471,15 +493,19 @@ mod tests {
         let cursor = open(&mut watches, "a@x");
         let read = watch("a@x", Ask::Read(cursor));
         watches.tick(at(CLOSED_AFTER_MS));
-        assert!(watches.ask(&read, slot(1), 9, at(CLOSED_AFTER_MS)).is_ok());
+        assert!(
+            watches
+                .ask(&read, slot(1), || 9, at(CLOSED_AFTER_MS))
+                .is_ok()
+        );
         watches.tick(at(2 * CLOSED_AFTER_MS + 1));
         assert!(watches.is_empty());
-        let closed = watches.ask(&read, slot(1), 9, at(0));
+        let closed = watches.ask(&read, slot(1), || 9, at(0));
         assert_eq!(closed, Err(Refused::Closed));
-        let again = watches.ask(&watch("a@x", Ask::Open), slot(1), 6, at(0));
+        let again = watches.ask(&watch("a@x", Ask::Open), slot(1), || 6, at(0));
         assert_eq!(again.expect("open").cursor.watch, 6);
         // A cursor of the former one is none of this one.
-        let closed = watches.ask(&read, slot(1), 9, at(0));
+        let closed = watches.ask(&read, slot(1), || 9, at(0));
         assert_eq!(closed, Err(Refused::Closed));
         watches.forget(slot(2));
         assert!(!watches.is_empty());
@@ -495,11 +521,11 @@ mod tests {
             open(&mut shards[number % 2], &format!("u{number}@x"));
         }
         let more = watch("more@x", Ask::Open);
-        let refused = shards[0].ask(&more, slot(1), 9, at(0));
+        let refused = shards[0].ask(&more, slot(1), || 9, at(0));
         assert_eq!(refused, Err(Refused::Enough));
         // One that is watched already is no other.
         open(&mut shards[0], "u0@x");
         shards[1].forget(slot(1));
-        assert!(shards[0].ask(&more, slot(1), 9, at(0)).is_ok());
+        assert!(shards[0].ask(&more, slot(1), || 9, at(0)).is_ok());
     }
 }

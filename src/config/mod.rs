@@ -169,6 +169,8 @@ pub(crate) struct Token {
     pub(crate) scope: Option<Scope>,
     /// Of the scope domain: which ones.
     pub(crate) domains: Option<Vec<String>>,
+    /// Whether it opens what stands in stanzas.
+    pub(crate) bodies: bool,
 }
 
 /// A token.
@@ -180,6 +182,8 @@ pub(crate) struct Grant {
     pub(crate) file: PathBuf,
     /// What it opens.
     pub(crate) scope: Scope,
+    /// Whether it opens what stands in stanzas too.
+    pub(crate) bodies: bool,
 }
 
 /// What a token opens.

@@ -5,6 +5,7 @@
 //! - [`origin`]: accounts, on Redis, among other origins.
 //! - [`accounts`]: what the port for operators asks of an origin, wherever that runs.
 //! - [`forward`]: what an origin asks another for an operator.
+//! - [`onlook`]: what passes an account, as operators read it.
 //! - [`view`]: what an origin knows, as operators read it.
 //! - [`link`]: what a node needs to reach the others.
 
@@ -12,6 +13,7 @@ mod accounts;
 mod edge;
 mod forward;
 mod link;
+mod onlook;
 mod origin;
 mod serve;
 mod view;

@@ -307,6 +307,10 @@ impl Cluster for Operated {
         Ok(sessions)
     }
 
+    async fn trace(&self, ask: admin::AskTrace) -> Result<admin::Traced, Refusal> {
+        self.desk.trace(ask).await
+    }
+
     async fn pins(&self) -> Result<Vec<admin::Pin>, Refusal> {
         let pins = self.registry.pins().await.map_err(unavailable)?;
         Ok(pins.iter().map(view::pin).collect())

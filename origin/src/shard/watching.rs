@@ -3,6 +3,8 @@
 use couplet_proto::Stanza;
 use couplet_proto::link::frame::ToEdge;
 
+use rand::Rng;
+
 use super::event::{WatchRequest, Work};
 use super::residents::Resident;
 use super::state::Shard;
@@ -17,8 +19,9 @@ impl Shard {
         let slot = self.slot_of(&watch.jid);
         let answer = match self.tenures.of(slot) {
             Tenure::Active(..) => {
-                let name = rand::Rng::next_u64(&mut self.rng);
-                let watched = self.watches.ask(&watch, slot, name, self.now);
+                let rng = &mut self.rng;
+                let draw = || rng.next_u64();
+                let watched = self.watches.ask(&watch, slot, draw, self.now);
                 watched.map_err(|refused| match refused {
                     Refused::Closed => Error::NotWatched,
                     Refused::Enough => Error::WatchedEnough(WATCHED_MAX),

@@ -136,6 +136,15 @@ impl Type {
         Some(type_)
     }
 
+    /// The type as people call it: the `type` attribute, or what the default is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Available => "available",
+            other => other.attribute().unwrap_or_default(),
+        }
+    }
+
     /// The `type` attribute to write; `None` where the default says it.
     pub fn attribute(self) -> Option<&'static str> {
         match self {

@@ -68,6 +68,11 @@ pub(super) const KEYS: &[Key] = &[
         s.admin.token(&g.path[2])?.domains = Some(domains);
         Ok(())
     }),
+    key("admin.tokens.*.bodies", |s, g| {
+        let bodies = g.truth()?;
+        s.admin.token(&g.path[2])?.bodies = bodies;
+        Ok(())
+    }),
     key("admin.audit_file", |s, g| {
         g.path().map(|value| s.admin.audit_file = Some(value))
     })

@@ -3,8 +3,8 @@
 //! **Invariant:** no body of a message is ever in one, and no address but its domain unless the
 //! operator has asked for that.
 
+use couplet_proto::Jid;
 use couplet_proto::trace::{Act, Span};
-use couplet_proto::{Jid, Kind, Type};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope, KeyValue};
@@ -88,7 +88,7 @@ impl Origin {
     fn attributes(&self, span: &Span) -> Vec<KeyValue> {
         let mut attributes = vec![
             text("couplet.stanza.kind", span.kind.name()),
-            text("couplet.stanza.type", type_name(span.kind, span.type_)),
+            text("couplet.stanza.type", span.type_.name()),
             number("couplet.stanza.bytes", span.bytes),
             text("couplet.outcome", span.outcome),
         ];
@@ -118,13 +118,6 @@ fn is_bad(outcome: &str) -> bool {
     matches!(outcome, "refused" | "panicked" | "failed" | "lost")
 }
 
-fn type_name(kind: Kind, type_: Type) -> &'static str {
-    type_.attribute().unwrap_or(match kind {
-        Kind::Presence => "available",
-        Kind::Message | Kind::Iq => "normal",
-    })
-}
-
 fn text(key: &str, value: &str) -> KeyValue {
     attribute(key, Value::StringValue(value.to_owned()))
 }
@@ -144,8 +137,8 @@ fn attribute(key: &str, value: Value) -> KeyValue {
 
 #[cfg(test)]
 mod tests {
-    use couplet_proto::Stanza;
     use couplet_proto::trace::{SpanId, Trace, TraceId};
+    use couplet_proto::{Kind, Stanza, Type};
 
     use super::*;
 
