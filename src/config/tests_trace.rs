@@ -63,6 +63,18 @@ fn a_part_of_the_stanzas_is_from_none_to_all() {
 }
 
 #[test]
+fn what_stands_in_stanzas_is_for_tokens_of_the_scope_server() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("token");
+    std::fs::write(&file, "0123456789abcdef0123").expect("written");
+    let file = format!("admin.tokens.ops.file={}", file.display());
+    let with = |scope: &str| load(&[&file, scope, "admin.tokens.ops.bodies=true"]);
+    assert!(with("admin.tokens.ops.scope=server").is_ok());
+    let mistakes = with("admin.tokens.ops.scope=read-only").expect_err("a mistake");
+    assert!(mistakes[0].contains("scope = \"server\""), "{mistakes:?}");
+}
+
+#[test]
 fn edges_choose_and_origins_follow() {
     let with = |needed: &[&'static str]| {
         let mut arguments = needed.to_vec();

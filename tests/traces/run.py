@@ -294,6 +294,68 @@ async def a_collector_that_is_away_is_tried_again(collector, port, cluster, rome
     assert not cluster.edges[0].sampled("dropped")
 
 
+class Look:
+    """`couplet ctl trace` at work."""
+
+    def __init__(self, node, jid):
+        command = [COUPLET, "ctl", "--json", "--server", node.url, "trace", jid]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        self.lines, self.ended = [], threading.Condition()
+        threading.Thread(target=self.read, daemon=True).start()
+        begun = self.process.stderr.readline()
+        assert begun.startswith("-- what passes"), begun
+
+    def read(self):
+        for line in self.process.stdout:
+            with self.ended:
+                self.lines.append(json.loads(line))
+                self.ended.notify_all()
+
+    def until(self, found, what):
+        deadline = time.monotonic() + PATIENCE
+        with self.ended:
+            while not any(found(line) for line in self.lines):
+                left = deadline - time.monotonic()
+                assert left > 0, f"not shown: {what}; but {self.lines}"
+                self.ended.wait(left)
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait(PATIENCE)
+
+
+async def what_passes_is_shown_whoever_owns_the_account(cluster, romeo, juliet):
+    """Asked of the one origin about an account of the other, which is killed then."""
+    owner = cluster.owners()[juliet.boundjid.user]
+    owner, other = sorted(cluster.origins, key=lambda origin: origin.name != owner)
+    look = Look(other, juliet.boundjid.bare)
+    try:
+        def shows(body):
+            def found(line):
+                ways = [it["way"] for it in line["stanzas"] if it["id"] == body]
+                return "to-session" in ways
+            return found
+
+        def say(body):
+            message = romeo.make_message(juliet.boundjid.full, body, mtype="chat")
+            message["id"] = body
+            message.send()
+
+        say("before")
+        await asyncio.to_thread(look.until, shows("before"), "a message before")
+        owner.process.kill()
+        await asyncio.to_thread(
+            look.until, lambda line: line["cursor"] is None, "that the owner is another"
+        )
+        assert look.process.stderr.readline().startswith("-- what passes")
+        say("after")
+        await asyncio.to_thread(look.until, shows("after"), "a message after")
+    finally:
+        look.stop()
+
+
 async def nothing_is_sent_unasked(collector, folder, endpoint):
     """Neither without an endpoint nor with a sample of none."""
     collector.spans.clear()
@@ -337,6 +399,7 @@ async def run(folder):
         await a_message_is_one_trace(collector, cluster, romeo, juliet)
         await what_waits_for_the_store_says_so(collector, romeo)
         await a_collector_that_is_away_is_tried_again(collector, port, cluster, romeo, juliet)
+        await what_passes_is_shown_whoever_owns_the_account(cluster, romeo, juliet)
         for client in (romeo, juliet):
             await client.disconnect(wait=2.0)
         for word in (SECRET, "meanwhile", "romeo", "juliet", romeo.boundjid.resource):
