@@ -25,7 +25,13 @@ mod tests_roles;
 #[cfg(test)]
 mod tests_rooms;
 #[cfg(test)]
+<<<<<<< HEAD
 mod tests_trace;
+=======
+mod tests_shown;
+#[cfg(test)]
+mod tests_tokens;
+>>>>>>> api
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
