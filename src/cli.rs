@@ -122,12 +122,18 @@ pub(crate) enum CtlCommand {
         /// Only whether they can: needs no token
         #[arg(long)]
         probe: bool,
+        /// Ask the origin of this name, by way of the one at --server
+        #[arg(long, conflicts_with = "probe", value_name = "NAME")]
+        node: Option<String>,
     },
     /// List the settings in force, and where each came from
     Config {
         /// Only keys that begin so: limits, admin.listen
         #[arg(value_name = "KEY-PREFIX")]
         prefix: Option<String>,
+        /// Ask the origin of this name, by way of the one at --server
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
     },
     /// List the domains of accounts
     Domains,
@@ -179,6 +185,9 @@ pub(crate) enum CtlCommand {
             conflicts_with = "undo"
         )]
         wait: Option<u64>,
+        /// Make the origin of this name leave, by way of the one at --server
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
     },
     /// Hold ranges of slots to groups of origins
     #[command(subcommand)]

@@ -64,7 +64,7 @@ pub(crate) use access::Access;
 pub(crate) use accounts::{AccountPage, Backup, Domains, NewAccount, Password};
 pub(crate) use cluster::{Node, NodeState, Nodes, Pin, PinTo, Pins, SlotState, Slots, SlotsTold};
 pub(crate) use guard::HEADER as GUARD_HEADER;
-pub(crate) use node::{Configuration, Health, Told};
+pub(crate) use node::{AskNode, Configuration, Health, NodeTold, Told, here};
 pub(crate) use refusal::{Problem, Refusal};
 pub(crate) use sessions::{AskSessions, Session, SessionPage};
 pub(crate) use trace::{AskTrace, TraceBegin, Traced, TracedChild, TracedStanza, TracedWay};
@@ -83,6 +83,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the port asks of every node.
 pub(crate) trait Backend: Send + Sync + 'static {
+    /// The name of this node.
+    fn name(&self) -> &str;
+
+    /// Asks another node, by its name.
+    fn ask_node(
+        &self,
+        node: &str,
+        question: AskNode,
+    ) -> impl Future<Output = Result<NodeTold, Refusal>> + Send;
+
     /// Whether clients can log in here, or by way of this node.
     fn is_ready(&self) -> bool;
 

@@ -110,10 +110,11 @@ impl Server {
     /// Asks for something to be done, and what became of it.
     pub(super) async fn tell_and_ask<A: DeserializeOwned>(
         &self,
-        method: Method,
         path: &str,
+        query: &Query,
     ) -> Result<A, Failure> {
-        let body = self.send::<()>(method, path, None).await?;
+        let path = format!("{path}{}", query.0);
+        let body = self.send::<()>(Method::POST, &path, None).await?;
         self.understood(&body)
     }
 

@@ -26,7 +26,7 @@ use super::{
     Running, Start, accounts, joined, onlook, open_admin, ready_for_clients, reload_certificates,
     view,
 };
-use crate::admin::{self, Accounts, Backend, Cluster, Health, Refusal};
+use crate::admin::{self, Accounts, AskNode, Backend, Cluster, Health, NodeTold, Refusal};
 use crate::{certificate, config, folder};
 
 /// How long the origin may take to finish its commits once the edge has drained.
@@ -148,6 +148,14 @@ impl Running for Server {
 // === impl Operated ===
 
 impl Backend for Operated {
+    fn name(&self) -> &str {
+        &self.node
+    }
+
+    async fn ask_node(&self, node: &str, _: AskNode) -> Result<NodeTold, Refusal> {
+        Err(Refusal::Unknown(format!("there is no node {node:?}")))
+    }
+
     fn is_ready(&self) -> bool {
         self.edge.is_ready() && self.origin.is_ready()
     }

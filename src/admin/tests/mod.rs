@@ -19,8 +19,9 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 
 use super::{
-    Access, Accounts, AskSessions, AskTrace, Backend, Cluster, Health, Node, NodeState, PAGE_MAX,
-    Pin, Refusal, Session, SlotState, Slots, Traced, edge_router, router, serve,
+    Access, Accounts, AskNode, AskSessions, AskTrace, Backend, Cluster, Health, Node, NodeState,
+    NodeTold, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots, Traced, edge_router, router,
+    serve,
 };
 use crate::config::{Admin, Grant, Scope, Settings, Shown};
 use crate::telemetry::Metrics;
@@ -29,6 +30,27 @@ use crate::telemetry::Metrics;
 struct Pretended(Arc<Mutex<BTreeMap<String, String>>>, Arc<Mutex<Vec<Pin>>>);
 
 impl Backend for Pretended {
+    fn name(&self) -> &'static str {
+        "o1"
+    }
+
+    async fn ask_node(&self, node: &str, question: AskNode) -> Result<NodeTold, Refusal> {
+        match (node, question) {
+            ("o2", AskNode::Health) => {
+                let mut health = self.health().await;
+                health.node = "o2".to_owned();
+                Ok(NodeTold::Health(health))
+            }
+            ("o2", AskNode::Config(prefix)) => Ok(NodeTold::Config(vec![Shown {
+                key: format!("{prefix}.of.o2"),
+                value: 1.into(),
+                source: "default".to_owned(),
+            }])),
+            ("o2", AskNode::Drain { .. }) => Ok(NodeTold::Drain("o2 leaves".to_owned())),
+            _ => Err(Refusal::Unknown(format!("there is no origin {node:?}"))),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         !self.0.lock().expect("not poisoned").is_empty()
     }

@@ -48,6 +48,7 @@ PUT pins/0-9                      | {"group":"a"}                        | 204 |
 DELETE pins/0-9                   |                                      | 204 | 403 | 403
 POST backup                       | {"directory":"/srv/copy"}            | 204 | 403 | 403
 POST drain                        |                                      | 202 | 403 | 403
+POST drain?node=o2                 |                                      | 202 | 403 | 403
 POST drain/undo                   |                                      | 409 | 403 | 403
 "#;
 

@@ -33,8 +33,15 @@ pub(super) async fn work(folder: PathBuf) -> Verdict {
     }
     stage.crowd.everyone_is_heard().await;
     let origin = &stage.cluster.origins[0];
-    let undone = ctl(origin.admin, &["drain", "--undo"]).await;
-    expect(&mut wrong, "an origin stays", &undone, 0, "takes its share");
+    let another = stage.cluster.origins[1].admin;
+    let undone = ctl(another, &["drain", "--undo", "--node", "o1"]).await;
+    expect(
+        &mut wrong,
+        "an origin stays",
+        &undone,
+        0,
+        "the origin o1 takes its share",
+    );
     until("the origin has slots again", PATIENCE, async || {
         slots(origin.admin).await > Some(0)
     })
@@ -89,6 +96,30 @@ async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
         wrong.push(format!("sessions: {count} {here} {nobody}"));
     }
 
+    let health = ctl(second, &["health", "--node", "o1"]).await;
+    expect(
+        wrong,
+        "an origin tells how another is",
+        &health,
+        0,
+        "o1    origin  ready",
+    );
+    let nobody = ctl(second, &["health", "--node", "o9"]).await;
+    expect(
+        wrong,
+        "an origin knows the others",
+        &nobody,
+        1,
+        "no origin \"o9\"",
+    );
+    let config = ctl(second, &["config", "node", "--node", "o1"]).await;
+    expect(
+        wrong,
+        "an origin shows another's settings",
+        &config,
+        0,
+        "\"o1\"",
+    );
     let health = ctl(edge, &["health"]).await;
     expect(wrong, "an edge is well", &health, 0, "ready");
     let config = ctl(edge, &["config", "link.origins"]).await;
