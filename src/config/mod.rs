@@ -25,6 +25,10 @@ mod tests_roles;
 #[cfg(test)]
 mod tests_rooms;
 #[cfg(test)]
+mod tests_shown;
+#[cfg(test)]
+mod tests_tokens;
+#[cfg(test)]
 mod tests_trace;
 
 use std::collections::{BTreeMap, HashMap};

@@ -14,6 +14,7 @@ mod attacks_xml;
 mod docs;
 mod limits;
 mod login;
+mod management;
 mod onlook;
 mod operator;
 mod restart;
