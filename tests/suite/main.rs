@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod harness;
 
+mod access_log;
+mod access_log_cluster;
 mod attacks_flood;
 mod attacks_login;
 mod attacks_proxy;
@@ -15,6 +17,7 @@ mod attacks_xml;
 mod docs;
 mod limits;
 mod login;
+mod management;
 mod metrics;
 mod operator;
 mod restart;
