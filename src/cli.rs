@@ -153,6 +153,17 @@ pub(crate) enum CtlCommand {
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
+    /// Show the stanzas of an account or a session as they pass, until interrupted
+    Trace {
+        /// A bare address for all sessions of the account, a full one for one of them
+        jid: String,
+        /// Show all of each stanza; needs a token with bodies = true, and the audit log tells
+        #[arg(long)]
+        bodies: bool,
+        /// End after so many seconds
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+    },
     /// Make the node leave: an origin gives its slots away, an edge sends its clients away and ends
     Drain {
         /// Let an origin take its share again

@@ -30,6 +30,8 @@ mod tests_rooms;
 mod tests_shown;
 #[cfg(test)]
 mod tests_tokens;
+#[cfg(test)]
+mod tests_trace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
@@ -81,6 +83,8 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// What is written about who comes and goes.
     pub(crate) access_log: AccessLog,
+    /// Which stanzas are followed from node to node.
+    pub(crate) trace: Trace,
 }
 
 /// The store of a cluster. Prints without its URL, in which there may be a password.
@@ -174,6 +178,8 @@ pub(crate) struct Token {
     pub(crate) scope: Option<Scope>,
     /// Of the scope domain: which ones.
     pub(crate) domains: Option<Vec<String>>,
+    /// Whether it opens what stands in stanzas.
+    pub(crate) bodies: bool,
 }
 
 /// A token.
@@ -185,6 +191,8 @@ pub(crate) struct Grant {
     pub(crate) file: PathBuf,
     /// What it opens.
     pub(crate) scope: Scope,
+    /// Whether it opens what stands in stanzas too.
+    pub(crate) bodies: bool,
 }
 
 /// What a token opens.
@@ -205,6 +213,19 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// For people or for machines.
     pub(crate) format: Format,
+}
+
+/// Which stanzas are followed from node to node.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    /// The collector that hears of it, as `http://host:port`; `None`: nothing is followed.
+    pub(crate) endpoint: Option<String>,
+    /// Which fraction of the clients' stanzas is followed.
+    pub(crate) sample: f64,
+    /// Whether the collector is shown whole addresses.
+    pub(crate) addresses: bool,
+    /// Under which name it knows the nodes.
+    pub(crate) service_name: String,
 }
 
 /// How a line of the log looks.
@@ -432,6 +453,12 @@ impl Default for Settings {
                 rotate_bytes: 100 << 20,
                 rotate_secs: 86_400,
                 keep: 14,
+            },
+            trace: Trace {
+                endpoint: None,
+                sample: 0.001,
+                addresses: false,
+                service_name: "couplet".to_owned(),
             },
         }
     }

@@ -4,6 +4,7 @@
 //! - [`accounts`]: accounts, domains and backups.
 //! - [`cluster`]: origins, slots, pins.
 //! - [`sessions`]: who is connected where.
+//! - [`trace`]: stanzas as they pass.
 //! - [`table`]: rows for people.
 //! - [`server`]: the port, asked over HTTP.
 //!
@@ -16,6 +17,7 @@ mod node;
 mod server;
 mod sessions;
 mod table;
+mod trace;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -72,6 +74,11 @@ async fn carry_out(ctl: Ctl) -> Result<(), Failure> {
         CtlCommand::Sessions { jid, domain, node } => {
             sessions::list(&server, jid, domain, node, out).await
         }
+        CtlCommand::Trace {
+            jid,
+            bodies,
+            seconds,
+        } => trace::follow(&server, &jid, bodies, seconds, out).await,
         CtlCommand::Drain { undo: true, .. } => node::undo(&server, out).await,
         CtlCommand::Drain { wait, .. } => node::drain(&server, wait, out).await,
         CtlCommand::Pins(pins) => cluster::pins(&server, pins, out).await,

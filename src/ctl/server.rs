@@ -117,6 +117,17 @@ impl Server {
         self.understood(&body)
     }
 
+    /// As [`Server::tell_and_ask`], for something that has to be said more about.
+    pub(super) async fn told<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        question: &Q,
+    ) -> Result<A, Failure> {
+        let body = self.send(method, path, Some(question)).await?;
+        self.understood(&body)
+    }
+
     /// Whether clients can log in there. Needs no token.
     pub(super) async fn is_ready(&self) -> Result<bool, Failure> {
         let (status, _) = self.within(Method::GET, "/readyz", Bytes::new()).await?;

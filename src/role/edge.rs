@@ -53,6 +53,7 @@ impl Server {
             mut settings,
             access,
             metrics,
+            sampling,
             leave,
         } = start;
         ready_for_clients(&mut settings)?;
@@ -61,6 +62,9 @@ impl Server {
         certificates.extend(link::watched(&settings.link, Role::Edge));
         let domains = settings.edge.domains.clone();
         let edge = Arc::new(Edge::new(settings.edge)?);
+        if let Some(sampling) = sampling {
+            edge.follow(sampling);
+        }
         let links = Arc::new(OnceLock::new());
         let operated = Operated {
             edge: Arc::clone(&edge),

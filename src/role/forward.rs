@@ -17,8 +17,8 @@ use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{Seed, Slot};
 use serde::{Deserialize, Serialize};
 
-use super::view;
-use crate::admin::{AskSessions, Refusal, Session};
+use super::{onlook, view};
+use crate::admin::{AskSessions, AskTrace, Refusal, Session, Traced};
 
 /// How often the owner of an account is looked for, and how long until it is again: a slot that
 /// moves or whose owner has died is owned again soon.
@@ -38,6 +38,8 @@ pub(super) enum Asked {
     Sessions(AskSessions),
     /// How many sessions it holds.
     Count,
+    /// What passes an account.
+    Trace(AskTrace),
 }
 
 /// What it answers.
@@ -51,6 +53,8 @@ pub(super) enum Answered {
     Sessions(Vec<Session>),
     /// A number of sessions.
     Count(u64),
+    /// Stanzas that have passed.
+    Traced(Traced),
     /// It will not be done.
     Refused(Refusal),
 }
@@ -97,12 +101,37 @@ impl Desk {
 
     /// Has something done by the owner of an account, wherever that is.
     pub(super) async fn owner_of(&self, account: &Jid, asked: Asked) -> Result<(), Refusal> {
+        let is_done = |answered| (answered == Answered::Done).then_some(());
+        self.told_by_owner(account, &asked, is_done).await
+    }
+
+    /// What passes an account, told by its owner.
+    pub(super) async fn trace(&self, ask: AskTrace) -> Result<Traced, Refusal> {
+        let wrong = |_| Refusal::Malformed(format!("{:?} is not an address", ask.jid));
+        let jid = Jid::parse(&ask.jid).map_err(wrong)?;
+        let traced = |answered| match answered {
+            Answered::Traced(traced) => Some(traced),
+            _ => None,
+        };
+        self.told_by_owner(&jid, &Asked::Trace(ask), traced).await
+    }
+
+    /// Asks the owner of an account, wherever that is, until it answers as it should.
+    async fn told_by_owner<T>(
+        &self,
+        account: &Jid,
+        asked: &Asked,
+        wanted: impl Fn(Answered) -> Option<T>,
+    ) -> Result<T, Refusal> {
         let slot = Slot::of(self.seed, account);
         for _ in 0..TRIES {
-            match self.try_owner(slot, &asked).await? {
-                Some(Answered::Done) => return Ok(()),
+            match self.try_owner(slot, asked).await? {
                 Some(Answered::Refused(refusal)) => return Err(refusal),
-                _ => tokio::time::sleep(PAUSE).await,
+                Some(answered) => match wanted(answered) {
+                    Some(told) => return Ok(told),
+                    None => tokio::time::sleep(PAUSE).await,
+                },
+                None => tokio::time::sleep(PAUSE).await,
             }
         }
         let text = format!(
@@ -161,6 +190,13 @@ impl Desk {
             Asked::Count => {
                 let counted = self.admin.sessions(Listing::default()).await?;
                 return Ok(Answered::Count(counted.total as u64));
+            }
+            Asked::Trace(ask) => {
+                let traced = match self.own(&ask.jid).await? {
+                    Some(_) => onlook::look(&self.admin, &ask).await?,
+                    None => None,
+                };
+                return Ok(traced.map_or(Answered::NotMine, Answered::Traced));
             }
         };
         match done {

@@ -5,6 +5,7 @@
 //! - [`origin`]: accounts, on Redis, among other origins.
 //! - [`accounts`]: what the port for operators asks of an origin, wherever that runs.
 //! - [`forward`]: what an origin asks another for an operator.
+//! - [`onlook`]: what passes an account, as operators read it.
 //! - [`view`]: what an origin knows, as operators read it.
 //! - [`link`]: what a node needs to reach the others.
 
@@ -12,6 +13,7 @@ mod accounts;
 mod edge;
 mod forward;
 mod link;
+mod onlook;
 mod origin;
 mod serve;
 mod view;
@@ -23,7 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use couplet_edge::{CertificatePaths, Edge};
+use couplet_edge::{CertificatePaths, Edge, Sampling};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -32,7 +34,7 @@ use crate::access_log::AccessLog;
 use crate::admin::Access;
 use crate::config::{self, Role, Settings, Shown, Sources};
 use crate::shutdown::{Signals, Wish};
-use crate::telemetry::{self, Logging, Metrics};
+use crate::telemetry::{self, Logging, Metrics, Spans};
 use crate::{admin, certificate};
 
 /// A node under way.
@@ -60,6 +62,8 @@ struct Start {
     /// Who may use the port for operators.
     access: Arc<Access>,
     metrics: Metrics,
+    /// Which stanzas are followed, if any are.
+    sampling: Option<Sampling>,
     /// Told when an operator wants the node to leave, by other means than a signal.
     leave: Arc<Notify>,
 }
@@ -94,10 +98,12 @@ pub(crate) async fn run(
     };
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
+    let spans = Spans::start(&settings.trace, &settings.node, role)?;
     let start = Start {
         settings,
         access: Arc::clone(&access),
         metrics,
+        sampling: spans.sampling(),
         leave: Arc::clone(&leave),
     };
     let ended = match role {
@@ -108,6 +114,7 @@ pub(crate) async fn run(
             live(start, reload, deadline, &leave).await
         }
     };
+    spans.finish().await;
     access.close();
     ended
 }

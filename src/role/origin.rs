@@ -63,6 +63,7 @@ impl Server {
             settings,
             access,
             metrics,
+            sampling,
             ..
         } = start;
         let credentials = link::credentials(&settings.link, Role::Origin)?;
@@ -98,6 +99,9 @@ impl Server {
             member,
         )?;
         let origin = Arc::new(origin);
+        if let Some(sampling) = sampling {
+            origin.follow(sampling.tracer);
+        }
         let desk = Arc::new(Desk::new(Arc::clone(&origin), seed, name, me));
         origin.answer_with(Arc::<Desk>::clone(&desk));
         let links = origin.link(LinkSettings {
@@ -302,6 +306,10 @@ impl Cluster for Operated {
         sessions.dedup_by(|a, b| a.jid == b.jid);
         sessions.truncate(ask.max.unwrap_or(PAGE_MAX));
         Ok(sessions)
+    }
+
+    async fn trace(&self, ask: admin::AskTrace) -> Result<admin::Traced, Refusal> {
+        self.desk.trace(ask).await
     }
 
     async fn pins(&self) -> Result<Vec<admin::Pin>, Refusal> {

@@ -23,7 +23,8 @@ use couplet_proto::slot::SLOTS;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::{
-    Running, Start, accounts, joined, open_admin, ready_for_clients, reload_certificates, view,
+    Running, Start, accounts, joined, onlook, open_admin, ready_for_clients, reload_certificates,
+    view,
 };
 use crate::admin::{self, Accounts, Backend, Cluster, Health, Refusal};
 use crate::{certificate, config, folder};
@@ -60,6 +61,7 @@ impl Server {
             mut settings,
             access,
             metrics,
+            sampling,
             ..
         } = start;
         let data = settings.data.clone();
@@ -81,6 +83,10 @@ impl Server {
             settings.edge.domains.clone(),
         );
         let edge = Arc::new(Edge::new(settings.edge)?);
+        if let Some(sampling) = sampling {
+            origin.follow(Arc::clone(&sampling.tracer));
+            edge.follow(sampling);
+        }
         let operated = Operated {
             edge: Arc::clone(&edge),
             origin: Arc::clone(&origin),
@@ -228,6 +234,12 @@ impl Cluster for Operated {
         Ok(sessions
             .map(|session| view::session(session, &self.node, edge))
             .collect())
+    }
+
+    async fn trace(&self, ask: admin::AskTrace) -> Result<admin::Traced, Refusal> {
+        let traced = onlook::look(&self.admin, &ask).await?;
+        // Its slots never move; they may be being opened.
+        traced.ok_or_else(|| Refusal::Unavailable("not ready: try again".to_owned()))
     }
 
     async fn pins(&self) -> Result<Vec<admin::Pin>, Refusal> {

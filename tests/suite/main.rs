@@ -19,6 +19,7 @@ mod limits;
 mod login;
 mod management;
 mod metrics;
+mod onlook;
 mod operator;
 mod restart;
 mod scenes;

@@ -53,8 +53,9 @@ impl Asked {
 
 impl Connection {
     /// Sends a frame up, behind those that wait.
-    pub(super) fn up(&mut self, slot: Slot, frame: ToOrigin) {
+    pub(super) fn up(&mut self, slot: Slot, mut frame: ToOrigin) {
         let keeps = self.keeps;
+        let followed = self.follow_stanza(&mut frame);
         match &frame {
             ToOrigin::Stanza { number, stanza, .. } => {
                 self.edge.metrics.stanzas_in(stanza.kind).increment(1);
@@ -102,6 +103,9 @@ impl Connection {
             _ => {}
         }
         self.queue_up(frame);
+        if let Some(span) = followed {
+            self.handed_on(*span);
+        }
     }
 
     /// Tells the owner what the client has, if it is time.

@@ -306,6 +306,22 @@ impl Cause {
         }
     }
 
+    /// The stanza it was run for.
+    pub(super) fn stanza(&self) -> Option<&Arc<Stanza>> {
+        match self {
+            Self::Client(_, _, stanza)
+            | Self::Routed(stanza, ..)
+            | Self::Registration(_, _, stanza)
+            | Self::Request(stanza, _) => Some(stanza),
+            Self::Fanned(_)
+            | Self::Exchange(..)
+            | Self::Binding(..)
+            | Self::Resumption(..)
+            | Self::Departure(..)
+            | Self::Nobody => None,
+        }
+    }
+
     /// What the `part`th stanza that comes of this comes from.
     pub(super) fn source(&self, part: u32) -> Option<Source> {
         match self {

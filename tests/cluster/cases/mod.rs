@@ -43,6 +43,7 @@ pub(crate) const ALL: &[Case] = &[
     ("all_restarted_in_turn", |it| Box::pin(edges::rolling(it))),
     ("operators_ask_any_origin", |it| {
         Box::pin(operators::work(it))
+    }),
     ("all_restarted_behind_balancer", |it| {
         Box::pin(edges::rolling_behind_balancer(it))
     }),
