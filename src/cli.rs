@@ -46,6 +46,12 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// Print every metric: its type, its unit and what it means
+    ListMetrics {
+        /// As a document, with labels and what to do
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print which specifications are supported, in which version
     ListFeatures {
         /// As a table for a README

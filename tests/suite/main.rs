@@ -5,6 +5,7 @@ mod harness;
 
 mod attacks_flood;
 mod attacks_login;
+mod attacks_proxy;
 mod attacks_register;
 mod attacks_rooms;
 mod attacks_session;
@@ -15,6 +16,7 @@ mod check_login;
 mod docs;
 mod limits;
 mod login;
+mod metrics;
 mod operator;
 mod restart;
 mod scenes;

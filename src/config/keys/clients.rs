@@ -15,6 +15,9 @@ pub(super) const KEYS: &[Key] = &[
     key("c2s.tls_listen", |s, g| {
         g.addresses().map(|value| s.edge.tls_listen = value)
     }),
+    key("c2s.proxy_protocol_from", |s, g| {
+        g.networks().map(|value| s.edge.proxy_protocol_from = value)
+    }),
     key("c2s.require_tls", |s, g| {
         g.truth().map(|value| s.edge.require_tls = value)
     }),
