@@ -17,6 +17,7 @@ mod serve;
 mod view;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +29,11 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::admin;
+use crate::certificate::{self, CHANGES_PERIOD, Changes};
 use crate::config::{self, Admin, Role, Settings, Sources};
-use crate::shutdown::{Signals, Wish};
+use crate::shutdown::{By, Signals, Wish};
 use crate::telemetry::{self, Logging, Metrics};
-use crate::{admin, certificate};
 
 /// A node under way.
 trait Running {
@@ -72,23 +74,43 @@ pub(crate) async fn run(
     let reload_log = || reload_log(role, sources, logging);
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
+    let files = certificate_files(&settings);
     let start = Start {
         settings,
         metrics,
         leave: Arc::clone(&leave),
     };
     match role {
-        Role::Serve => live(serve::Server::start(start), reload_log, deadline, &leave).await,
-        Role::Edge => live(edge::Server::start(start), reload_log, deadline, &leave).await,
+        Role::Serve => {
+            live(
+                files,
+                serve::Server::start(start),
+                reload_log,
+                deadline,
+                &leave,
+            )
+            .await
+        }
+        Role::Edge => {
+            live(
+                files,
+                edge::Server::start(start),
+                reload_log,
+                deadline,
+                &leave,
+            )
+            .await
+        }
         Role::Origin => {
             let start = Box::pin(origin::Server::start(start));
-            live(start, reload_log, deadline, &leave).await
+            live(files, start, reload_log, deadline, &leave).await
         }
     }
 }
 
 /// Starts a node, keeps it until somebody wants it to stop, and stops it.
 async fn live<N: Running>(
+    files: Vec<PathBuf>,
     start: impl Future<Output = Result<N>>,
     reload_log: impl Fn(),
     deadline: Duration,
@@ -99,25 +121,42 @@ async fn live<N: Running>(
         node = start => node?,
         () = stop_wished(&mut signals) => return Ok(ExitCode::SUCCESS),
     };
-    loop {
+    let mut changes = Changes::new(files, CHANGES_PERIOD).await;
+    let by = loop {
         let wish = tokio::select! {
             wish = signals.next() => wish,
-            () = leave.notified() => Wish::Stop,
+            () = changes.next() => {
+                tracing::info!("the files of certificates have changed");
+                node.reload();
+                continue;
+            }
+            () = leave.notified() => break By::Operator,
         };
         match wish {
             Wish::Reload => {
                 node.reload();
                 reload_log();
             }
-            Wish::Stop => break,
+            Wish::Stop => break By::Signal,
         }
-    }
+    };
     tracing::info!(deadline_secs = deadline.as_secs(), "draining");
     let stopped = async {
         node.stop(deadline).await;
         tracing::info!("stopped");
     };
-    Ok(signals.guard(stopped).await)
+    Ok(signals.guard(by, stopped).await)
+}
+
+/// Every file with a certificate or its key, for clients and for the link.
+fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
+    let link = &settings.link;
+    let clients = settings.edge.certificates.iter();
+    let clients = clients.flat_map(|paths| [paths.certificate.clone(), paths.key.clone()]);
+    let links = [&link.ca, &link.identity.certificate, &link.identity.key];
+    clients
+        .chain(links.into_iter().flatten().cloned())
+        .collect()
 }
 
 async fn stop_wished(signals: &mut Signals) {

@@ -64,6 +64,8 @@ class Configurations(unittest.TestCase):
         )
         template = found["spec"]["template"]
         pod = self.node.pod(f"{name}-{role}-0", template["metadata"], template["spec"])
+        if name == "existing":
+            pod.ip = "fd00::5"
         container = pod.container
         self.assertEqual(container["args"][:2], [role, "--config"])
         command = ["couplet", "check-config", "--role", role, container["args"][2]]
