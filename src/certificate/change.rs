@@ -7,8 +7,8 @@ use sha2::{Digest, Sha256};
 use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-/// How often the files of a node are looked at.
-pub(crate) const PERIOD: Duration = Duration::from_secs(30);
+/// How often the files are looked at.
+const PERIOD: Duration = Duration::from_secs(30);
 
 /// Files that are looked at again and again.
 #[derive(Debug)]
@@ -23,7 +23,11 @@ pub(crate) struct Changes {
 
 impl Changes {
     /// Of these files, as they are now.
-    pub(crate) async fn new(files: Vec<PathBuf>, period: Duration) -> Self {
+    pub(crate) async fn new(files: Vec<PathBuf>) -> Self {
+        Self::with_period(files, PERIOD).await
+    }
+
+    async fn with_period(files: Vec<PathBuf>, period: Duration) -> Self {
         let mut ticks = interval(period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let seen = look(&files).await.unwrap_or_default();
@@ -76,7 +80,7 @@ mod tests {
         let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
         fs::write(&one, "first").expect("written");
         let mut changes =
-            Changes::new(vec![one.clone(), two.clone()], Duration::from_millis(1)).await;
+            Changes::with_period(vec![one.clone(), two.clone()], Duration::from_millis(1)).await;
         // It is looked at, many times.
         let quiet = tokio::time::timeout(Duration::from_millis(50), changes.next()).await;
         assert!(quiet.is_err(), "nothing has changed");

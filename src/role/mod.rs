@@ -29,9 +29,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::admin;
-use crate::certificate::{self, CHANGES_PERIOD, Changes};
-use crate::config::{self, Admin, Role, Settings, Sources};
+use crate::admin::{self, Access};
+use crate::certificate::{self, Changes};
+use crate::config::{self, Role, Settings, Shown, Sources};
 use crate::shutdown::{By, Signals, Wish};
 use crate::telemetry::{self, Logging, Metrics};
 
@@ -44,9 +44,21 @@ trait Running {
     fn stop(self, deadline: Duration) -> impl Future<Output = ()> + Send;
 }
 
+/// What the operator said.
+pub(crate) struct Given<'a> {
+    /// All of it together.
+    pub(crate) settings: Settings,
+    /// Where each part came from.
+    pub(crate) shown: Vec<Shown>,
+    /// Where to look again.
+    pub(crate) sources: &'a Sources,
+}
+
 /// What every node is started with.
 struct Start {
     settings: Settings,
+    /// Who may use the port for operators.
+    access: Arc<Access>,
     metrics: Metrics,
     /// Told when an operator wants the node to leave, by other means than a signal.
     leave: Arc<Notify>,
@@ -58,11 +70,15 @@ struct Start {
 /// What kept it from starting, in words for the operator.
 pub(crate) async fn run(
     role: Role,
-    settings: Settings,
-    sources: &Sources,
+    given: Given<'_>,
     logging: &Logging,
     metrics: Metrics,
 ) -> Result<ExitCode> {
+    let Given {
+        settings,
+        shown,
+        sources,
+    } = given;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %role,
@@ -71,21 +87,25 @@ pub(crate) async fn run(
         open_files_max = raise_open_files(),
         "starting",
     );
-    let reload_log = || reload_log(role, sources, logging);
+    let access = Arc::new(Access::new(&settings.admin, shown)?);
+    let reload = || reload(role, sources, logging, &access);
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
-    let files = certificate_files(&settings);
+    let files = files_of(&settings);
     let start = Start {
         settings,
+        access: Arc::clone(&access),
         metrics,
         leave: Arc::clone(&leave),
     };
-    match role {
+    let mut changes = Changes::new(files).await;
+    let changes = &mut changes;
+    let ended = match role {
         Role::Serve => {
             live(
-                files,
                 serve::Server::start(start),
-                reload_log,
+                reload,
+                changes,
                 deadline,
                 &leave,
             )
@@ -93,9 +113,9 @@ pub(crate) async fn run(
         }
         Role::Edge => {
             live(
-                files,
                 edge::Server::start(start),
-                reload_log,
+                reload,
+                changes,
                 deadline,
                 &leave,
             )
@@ -103,16 +123,18 @@ pub(crate) async fn run(
         }
         Role::Origin => {
             let start = Box::pin(origin::Server::start(start));
-            live(files, start, reload_log, deadline, &leave).await
+            live(start, reload, changes, deadline, &leave).await
         }
-    }
+    };
+    access.close();
+    ended
 }
 
 /// Starts a node, keeps it until somebody wants it to stop, and stops it.
 async fn live<N: Running>(
-    files: Vec<PathBuf>,
     start: impl Future<Output = Result<N>>,
-    reload_log: impl Fn(),
+    reload: impl Fn(),
+    changes: &mut Changes,
     deadline: Duration,
     leave: &Notify,
 ) -> Result<ExitCode> {
@@ -121,21 +143,19 @@ async fn live<N: Running>(
         node = start => node?,
         () = stop_wished(&mut signals) => return Ok(ExitCode::SUCCESS),
     };
-    let mut changes = Changes::new(files, CHANGES_PERIOD).await;
     let by = loop {
         let wish = tokio::select! {
             wish = signals.next() => wish,
             () = changes.next() => {
-                tracing::info!("the files of certificates have changed");
-                node.reload();
-                continue;
+                tracing::info!("certificates or tokens have changed");
+                Wish::Reload
             }
             () = leave.notified() => break By::Operator,
         };
         match wish {
             Wish::Reload => {
                 node.reload();
-                reload_log();
+                reload();
             }
             Wish::Stop => break By::Signal,
         }
@@ -148,14 +168,17 @@ async fn live<N: Running>(
     Ok(signals.guard(by, stopped).await)
 }
 
-/// Every file with a certificate or its key, for clients and for the link.
-fn certificate_files(settings: &Settings) -> Vec<PathBuf> {
+/// Every file that is read again when it has changed: certificates and their keys, for clients and
+/// for the link, and tokens.
+fn files_of(settings: &Settings) -> Vec<PathBuf> {
     let link = &settings.link;
     let clients = settings.edge.certificates.iter();
     let clients = clients.flat_map(|paths| [paths.certificate.clone(), paths.key.clone()]);
     let links = [&link.ca, &link.identity.certificate, &link.identity.key];
+    let tokens = settings.admin.grants.iter();
     clients
         .chain(links.into_iter().flatten().cloned())
+        .chain(tokens.map(|grant| grant.file.clone()))
         .collect()
 }
 
@@ -164,20 +187,28 @@ async fn stop_wished(signals: &mut Signals) {
     while signals.next().await != Wish::Stop {}
 }
 
-/// The log level, as far as the sources can be read.
-fn reload_log(role: Role, sources: &Sources, logging: &Logging) {
-    let level = match config::load(sources, role) {
-        Ok(settings) => settings.log.level,
+/// The log level and who may use the port for operators, as far as the sources can be read.
+fn reload(role: Role, sources: &Sources, logging: &Logging, access: &Access) {
+    let (settings, shown) = match config::load_shown(sources, role) {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
-                tracing::error!(%mistake, "log level not reloaded: the old one stays");
+                tracing::error!(%mistake, "log level and tokens not reloaded: the old ones stay");
             }
             return;
         }
     };
+    let level = settings.log.level;
     match logging.set_level(&level) {
         Ok(()) => tracing::info!(level, "log level reloaded"),
         Err(error) => tracing::error!(%error, "log level not reloaded: the old one stays"),
+    }
+    match access.reload(&settings.admin, shown) {
+        Ok(()) => tracing::info!(tokens = settings.admin.grants.len(), "tokens reloaded"),
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "tokens not reloaded: the old ones stay");
+        }
     }
 }
 
@@ -190,8 +221,11 @@ fn reload_certificates(edge: &Edge) {
 }
 
 /// Opens the port for operators; returns where.
-async fn open_admin(admin: &Admin, router: Router, tasks: &mut JoinSet<()>) -> Result<SocketAddr> {
-    let address = admin.listen;
+async fn open_admin(
+    address: SocketAddr,
+    router: Router,
+    tasks: &mut JoinSet<()>,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("admin.listen: cannot listen on {address}"))?;

@@ -20,6 +20,23 @@ const TABLE: &[Metric] = &[
         "Lines of the log lost because they came faster than they could be written.",
         "Any: whoever reads standard error is stuck, or `log.level` is too talkative.",
     ),
+    Metric::counter("couplet_admin_requests_total", "requests")
+        .by(&[
+            Label::of("method", &["GET", "POST", "PUT", "DELETE", "other"]),
+            Label::of(
+                "outcome",
+                &["done", "unauthenticated", "forbidden", "refused", "failed"],
+            ),
+        ])
+        .says(
+            "Requests to the management API, by what became of them.",
+            "`unauthenticated` or `forbidden` in numbers: somebody tries tokens, or a tool has the \
+             wrong one. The audit log says who and from where.",
+        ),
+    Metric::counter("couplet_admin_audit_lines_dropped_total", "lines").says(
+        "Lines of the audit log lost because the disk was full or too slow.",
+        "Any: look at the disk of `admin.audit_file`.",
+    ),
 ];
 
 /// What a node with clients' sockets has besides.
