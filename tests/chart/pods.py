@@ -12,6 +12,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -69,7 +70,7 @@ class Pod:
         self.uid = str(uuid.uuid4())
         self.ip = f"10.42.0.{number}"
         self.namespace = f"pod{number}"
-        self.folder = node.folder / name
+        self.folder = node.folder / f"{name}.{number}"
         self.is_ready = False
         self.is_leaving = False
         self.running = {}
@@ -106,6 +107,18 @@ class Pod:
         os.chown(folder, 0, group)
         folder.chmod(0o750)
         return folder
+
+    def renew(self, volume):
+        """What has changed in a secret, in the volume that is there."""
+        folder = self.volumes[volume["name"]]
+        for name, content in self.node.secret(volume["secret"]["secretName"]).items():
+            path = folder / name
+            if path.exists() and path.read_bytes() != content:
+                fresh = folder / f".{name}"
+                fresh.write_bytes(content)
+                shutil.copystat(path, fresh)
+                os.chown(fresh, 0, path.stat().st_gid)
+                fresh.replace(path)
 
     def environment(self, container):
         found = {}
@@ -326,8 +339,6 @@ class Node:
         return made
 
     def connects(self, ip, port, secs):
-        import socket
-
         try:
             with socket.create_connection((ip, port), timeout=secs):
                 return True
@@ -337,6 +348,14 @@ class Node:
     def forget(self, pod):
         del self.pods[pod.name]
         run("ip", "netns", "delete", pod.namespace)
+
+    def replace(self, name, files):
+        """Puts other content into a secret, also where it is mounted already."""
+        self.secrets[name] = {**self.secret(name), **files}
+        for pod in self.pods.values():
+            for volume in pod.spec["volumes"]:
+                if volume.get("secret", {}).get("secretName") == name:
+                    pod.renew(volume)
 
     def look(self):
         """Looks at every probe of readiness, as the kubelet does all the time."""

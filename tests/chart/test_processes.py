@@ -39,6 +39,14 @@ class Client:
         return self.heard
 
 
+class Fresh:
+    """Everything rendered anew, with other certificates."""
+
+    def __init__(self):
+        path = chart.combinations()["demo"]
+        self.rendered, self.secrets = chart.objects([path], {"log": {"level": "info"}}), {}
+
+
 class Processes(unittest.TestCase):
     """One story; each step needs those before it."""
 
@@ -99,10 +107,16 @@ class Processes(unittest.TestCase):
         return ran.said()
 
     def test_the_story(self):
-        redis = self.node.of("StatefulSet", "chat-couplet-redis", "chat-couplet-redis-0")
-        # Without the store an origin is alive or starting, but not ready.
+        # Without the store an origin waits for it, and edges for an origin.
         origins = [self.origin(0), self.origin(1)]
         edges = [self.edge("a"), self.edge("b")]
+        for origin in origins:
+            waits = lambda pod=origin: "waiting for the store" in pod.main.said()
+            pods.until(f"{origin.name} waits", waits)
+            self.assertFalse(origin.probe("startupProbe"))
+        pods.until("an edge is alive", lambda: edges[0].probe("livenessProbe"))
+        self.assertFalse(edges[0].probe("startupProbe"))
+        redis = self.node.of("StatefulSet", "chat-couplet-redis", "chat-couplet-redis-0")
         self.ready(redis, *origins, *edges)
         self.assertTrue(redis.probe("livenessProbe"))
         for pod in [*origins, *edges]:
@@ -118,6 +132,7 @@ class Processes(unittest.TestCase):
             said = self.helm_test()
             self.assertIn("logged in as helm-test-", said[1])
             self.assertNotIn("helm-test", self.ctl(origins[0], "account", "list"))
+        self.certificates_change(edges)
         self.store_goes(redis, origins, edges)
         self.edge_goes(edges)
         self.origin_goes(origins)
@@ -139,6 +154,16 @@ class Processes(unittest.TestCase):
         with socket.create_connection((address, 5290), timeout=5) as asked:
             asked.sendall(f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
             return asked.recv(100).split()[1]
+
+    def certificates_change(self, edges):
+        """As cert-manager would renew them: nobody restarts, and clients see the new one."""
+        fresh = pods.Node.secret(Fresh(), "chat-couplet-tls")
+        self.node.replace("chat-couplet-tls", fresh)
+        for edge in edges:
+            seen = lambda pod=edge: '"certificates reloaded"' in pod.main.said()
+            pods.until(f"{edge.name} reads its certificate again", seen, 90)
+        # It trusts nothing but the new one.
+        self.helm_test()
 
     def store_goes(self, redis, origins, edges):
         """Readiness notices, liveness does not, and what was stored is there again."""
@@ -199,4 +224,4 @@ class Processes(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    unittest.main()
+    unittest.main(warnings="ignore")
