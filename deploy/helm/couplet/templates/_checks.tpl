@@ -87,7 +87,8 @@
 {{- if and .keda.enabled .keda.connections (not .keda.prometheusAddress) -}}
 {{- fail "edge.keda.prometheusAddress is missing: who knows the number of connections?" -}}
 {{- end -}}
-{{- if and (eq (int .strategy.maxSurge) 0) (eq (int .strategy.maxUnavailable) 0) -}}
+{{- $none := list "0" "0%" -}}
+{{- if and (has (toString .strategy.maxSurge) $none) (has (toString .strategy.maxUnavailable) $none) -}}
 {{- fail "edge.strategy: maxSurge and maxUnavailable cannot both be 0" -}}
 {{- end -}}
 {{- end -}}

@@ -23,6 +23,7 @@
 -}}
 {{- with .Values.accessLog }}{{ if .enabled -}}
 {{- $_ := set $config "access_log" (dict "folder" .folder "format" .format "rotate_bytes" .rotateBytes "rotate_secs" .rotateSecs "keep" .keep) -}}
+{{- with .fields }}{{ $_ := set $config.access_log "fields" . }}{{ end -}}
 {{- end }}{{ end -}}
 {{- $config | toJson -}}
 {{- end -}}
