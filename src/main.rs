@@ -13,8 +13,10 @@
 //! - [`token`]: the secret in a file that opens the admin port.
 //! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
+//! - [`access_log`]: who came, as whom, how much and why they went.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
 
+mod access_log;
 mod admin;
 mod certificate;
 mod cli;
@@ -32,6 +34,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use access_log::AccessLog;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use config::{Format, Role, Sources};
@@ -84,7 +87,7 @@ fn print(text: &str) -> ExitCode {
 /// Runs a role until it is told to stop.
 fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     let sources = Sources::new(given.config, given.set);
-    let (settings, shown) = match config::load_shown(&sources, role) {
+    let (mut settings, shown) = match config::load_shown(&sources, role) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
@@ -95,13 +98,16 @@ fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     };
     let logging = telemetry::install(&settings.log)?;
     let metrics = Metrics::install(role)?;
+    let access_log = AccessLog::start(&settings.access_log, &settings.node)?;
+    settings.edge.journal = access_log.journal();
+    settings.origin.journal = access_log.journal();
     let is_json = settings.log.format == Format::Json;
     let given = role::Given {
         settings,
         shown,
         sources: &sources,
     };
-    match block_on(role::run(role, given, &logging, metrics)) {
+    match block_on(role::run(role, given, (&logging, &access_log), metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
             tracing::error!(error = explain(&error), "not started");

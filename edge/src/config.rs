@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use couplet_proto::journal::Journal;
 use ipnet::IpNet;
 
 use crate::framing::Budget;
@@ -35,6 +36,8 @@ pub struct Config {
     pub drain: Drain,
     /// Bounds.
     pub limits: Limits,
+    /// Who is told of clients that come and go.
+    pub journal: Journal,
 }
 
 /// How the edge empties itself before it stops.
@@ -116,6 +119,7 @@ impl Default for Config {
             location: None,
             drain: Drain::default(),
             limits: Limits::default(),
+            journal: Journal::default(),
         }
     }
 }

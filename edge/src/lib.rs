@@ -123,7 +123,9 @@ impl Edge {
         let link = Arc::new(Link::new(Arc::new(Metrics::new())));
         let clock = Clock::since(Instant::now());
         let random = rand::make_rng();
-        let edge = Arc::new(Edgewide::new(config.limits, setup, link, clock, random));
+        let journal = config.journal.clone();
+        let edge = Edgewide::new(config.limits, setup, link, clock, journal, random);
+        let edge = Arc::new(edge);
         let door = Arc::new(Door::new(
             Arc::clone(&edge),
             config.proxy_protocol_from.clone(),

@@ -21,6 +21,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_access_log;
+#[cfg(test)]
 mod tests_roles;
 #[cfg(test)]
 mod tests_rooms;
@@ -31,6 +33,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::access_log::Field;
 pub(crate) use place::{Mistake, Place};
 pub(crate) use shown::Shown;
 
@@ -72,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) admin: Admin,
     /// What is written about what happens.
     pub(crate) log: Log,
+    /// What is written about who comes and goes.
+    pub(crate) access_log: AccessLog,
 }
 
 /// The store of a cluster. Prints without its URL, in which there may be a password.
@@ -203,6 +208,32 @@ pub(crate) struct Log {
 pub(crate) enum Format {
     /// For people.
     Text,
+    /// One object per line.
+    Json,
+}
+
+/// What is written about who comes and goes.
+#[derive(Debug, Clone)]
+pub(crate) struct AccessLog {
+    /// Where the files are; `None` writes nothing.
+    pub(crate) folder: Option<PathBuf>,
+    /// How a line looks.
+    pub(crate) format: LineFormat,
+    /// What a line says, in this order.
+    pub(crate) fields: Vec<Field>,
+    /// How large a file becomes; 0 is any size.
+    pub(crate) rotate_bytes: u64,
+    /// When the next one begins: at multiples of so many seconds, in UTC; 0 is never.
+    pub(crate) rotate_secs: u64,
+    /// How many files are kept besides the one that is written.
+    pub(crate) keep: usize,
+}
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LineFormat {
+    /// The Extended Log Format of the W3C.
+    W3c,
     /// One object per line.
     Json,
 }
@@ -389,6 +420,14 @@ impl Default for Settings {
             log: Log {
                 level: "info".to_owned(),
                 format: Format::Text,
+            },
+            access_log: AccessLog {
+                folder: None,
+                format: LineFormat::W3c,
+                fields: Field::all(),
+                rotate_bytes: 100 << 20,
+                rotate_secs: 86_400,
+                keep: 14,
             },
         }
     }

@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::access_log::AccessLog;
 use crate::admin::{self, Access};
 use crate::certificate::{self, Changes};
 use crate::config::{self, Role, Settings, Shown, Sources};
@@ -71,7 +72,7 @@ struct Start {
 pub(crate) async fn run(
     role: Role,
     given: Given<'_>,
-    logging: &Logging,
+    (logging, access_log): (&Logging, &AccessLog),
     metrics: Metrics,
 ) -> Result<ExitCode> {
     let Given {
@@ -88,7 +89,10 @@ pub(crate) async fn run(
         "starting",
     );
     let access = Arc::new(Access::new(&settings.admin, shown)?);
-    let reload = || reload(role, sources, logging, &access);
+    let reload = || {
+        reload(role, sources, logging, &access);
+        access_log.reopen();
+    };
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
     let files = files_of(&settings);

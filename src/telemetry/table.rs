@@ -37,6 +37,21 @@ const TABLE: &[Metric] = &[
         "Lines of the audit log lost because the disk was full or too slow.",
         "Any: look at the disk of `admin.audit_file`.",
     ),
+    Metric::counter("couplet_access_log_lines_total", "lines").says(
+        "Lines of the access log that were written.",
+        "None while clients come and go: the log is off, or cannot be written.",
+    ),
+    Metric::counter("couplet_access_log_lines_dropped_total", "lines")
+        .by(&[Label::of("reason", &["full", "error"])])
+        .says(
+            "Lines of the access log that were lost.",
+            "`full`: they came faster than the disk took them. `error`: the disk is full or the \
+             folder cannot be written; the service goes on without the log.",
+        ),
+    Metric::counter("couplet_access_log_errors_total", "failures").says(
+        "Failures to open, write or rename a file of the access log.",
+        "Any: look at `access_log.folder` and its disk; the log names the cause.",
+    ),
 ];
 
 /// What a node with clients' sockets has besides.

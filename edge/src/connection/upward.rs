@@ -58,6 +58,7 @@ impl Connection {
         match &frame {
             ToOrigin::Stanza { number, stanza, .. } => {
                 self.edge.metrics.stanzas_in(stanza.kind).increment(1);
+                self.record.stanza_in();
                 let kept = keeps.then(|| Kept::Stanza(Arc::clone(stanza)));
                 self.inbox.sent(*number, stanza.wire_bytes(), kept);
             }
@@ -66,7 +67,9 @@ impl Connection {
                 self.inbox.sent(*number, answer.wire_bytes(), kept);
             }
             ToOrigin::Authenticate(_, request) => {
-                self.mechanism = Some(Mechanism::of(&request.mechanism));
+                let mechanism = Mechanism::of(&request.mechanism);
+                self.mechanism = Some(mechanism);
+                self.record.claims(&request.account, mechanism.name());
                 self.enter(slot);
                 self.await_turn();
             }

@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use couplet_proto::journal::{Entry, Event};
 use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -43,6 +44,9 @@ use crate::connection::{Connection, Edgewide, Outcome, Place};
 
 /// A pause after a failed accept, which most often means that file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why nobody is let in any more, in the journal.
+const DRAINING: &str = "draining";
 
 /// Everything that lets clients in.
 pub(crate) struct Door {
@@ -154,6 +158,7 @@ impl Door {
         metrics.accepted.increment(1);
         let Some(place) = Place::take(&self.edge) else {
             metrics.refused_full.increment(1);
+            self.note_rejected(&tcp, peer, "full");
             warn!(%peer, "too many connections: one refused");
             return;
         };
@@ -196,13 +201,17 @@ impl Door {
             }
             Some(Err(refusal)) => {
                 refusal.count(&metrics.proxy_headers);
+                self.note_rejected(&newcomer.tcp, balancer, "proxy-header");
                 if refusal.is_ordinary() {
                     debug!(%balancer, %refusal, "a balancer's connection closed");
                 } else {
                     warn!(%balancer, %refusal, "a balancer's connection closed");
                 }
             }
-            None => metrics.refused_draining.increment(1),
+            None => {
+                metrics.refused_draining.increment(1);
+                self.note_rejected(&newcomer.tcp, balancer, DRAINING);
+            }
         }
     }
 
@@ -212,6 +221,7 @@ impl Door {
         let metrics = &self.edge.metrics;
         let Some(wait) = self.pace.wait(peer.ip(), self.edge.clock.now_micros()) else {
             metrics.refused_pace.increment(1);
+            self.note_rejected(&newcomer.tcp, peer, "pace");
             debug!(%peer, "too many connections from one network: one refused");
             return;
         };
@@ -225,9 +235,9 @@ impl Door {
         if wait > Duration::ZERO {
             metrics.paced.increment(1);
             tokio::spawn(async move {
-                if door.unless_closed(tokio::time::sleep(wait)).await.is_some() {
-                    door.begin(newcomer);
-                }
+                // Closed meanwhile, it is turned away.
+                door.unless_closed(tokio::time::sleep(wait)).await;
+                door.begin(newcomer);
             });
         } else {
             door.begin(newcomer);
@@ -238,6 +248,7 @@ impl Door {
     fn begin(self: Arc<Self>, newcomer: Newcomer) {
         if self.is_closed() {
             self.edge.metrics.refused_draining.increment(1);
+            self.note_rejected(&newcomer.tcp, newcomer.peer, DRAINING);
             return;
         }
         let Newcomer {
@@ -246,12 +257,23 @@ impl Door {
             peer,
             is_direct,
         } = newcomer;
-        let connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
+        let mut connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
+        connection.note_connect(is_direct);
         if is_direct {
             tokio::spawn(self.secure(connection, Way::Direct));
         } else {
             tokio::spawn(self.run(connection));
         }
+    }
+
+    /// A client is turned away that has no connection yet.
+    fn note_rejected(&self, tcp: &TcpStream, peer: SocketAddr, reason: &'static str) {
+        self.edge.journal.note(|| Entry {
+            client: Some(peer),
+            server: tcp.local_addr().ok(),
+            reason: Some(reason),
+            ..Entry::new(Event::Reject)
+        });
     }
 
     /// Runs a connection until its end, or until it goes on in the task of a handshake.
@@ -299,15 +321,18 @@ impl Door {
             Some(Ok(Err(error))) => {
                 metrics.handshake_failures.increment(1);
                 debug!(%peer, %error, "TLS handshake failed");
+                connection.note_rejected("tls-failure");
                 return;
             }
             Some(Err(_)) => {
                 metrics.handshake_failures.increment(1);
                 debug!(%peer, "TLS handshake took too long");
+                connection.note_rejected("tls-timeout");
                 return;
             }
             None => {
                 metrics.refused_draining.increment(1);
+                connection.note_rejected(DRAINING);
                 return;
             }
         };

@@ -171,6 +171,11 @@ impl Mechanism {
         let index = MECHANISMS.iter().position(|known| *known == name);
         Self(u8::try_from(index.unwrap_or(other)).expect("a short table"))
     }
+
+    /// Its label.
+    pub(crate) fn name(self) -> &'static str {
+        MECHANISMS[usize::from(self.0)]
+    }
 }
 
 // === impl ProxyHeaders ===

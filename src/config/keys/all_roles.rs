@@ -3,7 +3,9 @@
 use serde_json::json;
 
 use super::{Key, key};
-use crate::config::{Format, Scope};
+use crate::access_log::Field;
+use crate::config::value::Wrong;
+use crate::config::{Format, LineFormat, Scope};
 
 /// In every role.
 pub(super) const KEYS: &[Key] = &[
@@ -96,4 +98,82 @@ pub(super) const KEYS: &[Key] = &[
         Format::Text => json!("text"),
         Format::Json => json!("json"),
     }),
+    key("access_log.folder", |s, g| {
+        g.path().map(|value| s.access_log.folder = Some(value))
+    })
+    .shown(|s| json!(s.access_log.folder)),
+    key("access_log.format", |s, g| {
+        s.access_log.format = match g.text()?.as_str() {
+            "w3c" => LineFormat::W3c,
+            "json" => LineFormat::Json,
+            other => return Err(format!("must be \"w3c\" or \"json\", but is {other:?}")),
+        };
+        Ok(())
+    })
+    .shown(|s| match s.access_log.format {
+        LineFormat::W3c => json!("w3c"),
+        LineFormat::Json => json!("json"),
+    }),
+    key("access_log.fields", |s, g| {
+        s.access_log.fields = fields(&g.texts()?)?;
+        Ok(())
+    })
+    .shown(|s| {
+        let fields = s.access_log.fields.iter();
+        json!(fields.map(|field| field.name()).collect::<Vec<_>>())
+    }),
+    key("access_log.rotate_bytes", |s, g| {
+        let bytes = g.number(0..=ROTATE_BYTES_MAX)?;
+        if (1..ROTATE_BYTES_MIN).contains(&bytes) {
+            return Err(format!(
+                "must be 0, for files of any size, or at least {ROTATE_BYTES_MIN}, but is {bytes}"
+            ));
+        }
+        s.access_log.rotate_bytes = bytes;
+        Ok(())
+    })
+    .shown(|s| json!(s.access_log.rotate_bytes)),
+    key("access_log.rotate_secs", |s, g| {
+        let secs = g.number(0..=ROTATE_SECS_MAX)?;
+        if (1..ROTATE_SECS_MIN).contains(&secs) {
+            return Err(format!(
+                "must be 0, for never, or at least {ROTATE_SECS_MIN}, but is {secs}"
+            ));
+        }
+        s.access_log.rotate_secs = secs;
+        Ok(())
+    })
+    .shown(|s| json!(s.access_log.rotate_secs)),
+    key("access_log.keep", |s, g| {
+        g.number(0..=100_000).map(|value| s.access_log.keep = value)
+    })
+    .shown(|s| json!(s.access_log.keep)),
 ];
+
+/// Bounds of when a file of the access log is full: smaller ones would be hardly more than their
+/// heads.
+const ROTATE_BYTES_MIN: u64 = 4096;
+const ROTATE_BYTES_MAX: i64 = 1 << 40;
+const ROTATE_SECS_MIN: u64 = 60;
+const ROTATE_SECS_MAX: i64 = 366 * 86_400;
+
+/// What a line of the access log says.
+fn fields(names: &[String]) -> Result<Vec<Field>, Wrong> {
+    let mut fields = Vec::new();
+    for name in names {
+        let Some(field) = Field::from_name(name) else {
+            return Err(format!(
+                "there is no field {name:?}; there are {}",
+                Field::names()
+            ));
+        };
+        if fields.contains(&field) {
+            return Err(format!("the field {name:?} is named twice"));
+        }
+        fields.push(field);
+    }
+    match fields.is_empty() {
+        true => Err("must name at least one field".to_owned()),
+        false => Ok(fields),
+    }
+}
