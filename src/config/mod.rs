@@ -124,6 +124,8 @@ pub(crate) struct Cluster {
     pub(crate) group: String,
     /// Slots it takes over at once from origins that live.
     pub(crate) moves: usize,
+    /// Seconds until it asks for them.
+    pub(crate) join_wait_secs: u64,
 }
 
 /// Certificates for clients as the operator gave them.
@@ -406,6 +408,7 @@ impl Default for Settings {
                 weight: 100,
                 group: String::new(),
                 moves: couplet_origin::config::Cluster::default().moves_max,
+                join_wait_secs: 0,
             },
             node,
             tls: Tls::default(),

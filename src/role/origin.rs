@@ -85,6 +85,7 @@ impl Server {
         };
         let cluster = Settings {
             moves_max: settings.cluster.moves,
+            join_wait_ms: settings.cluster.join_wait_secs * 1000,
             ..Settings::default()
         };
         let seed = store.seed();

@@ -5,6 +5,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import chart
 from pods import NODE
@@ -17,6 +18,9 @@ class Services:
         self.node = node
         self.services = {}
         self.addresses = {}
+        # For how long an answer about names is kept, as caches of name servers do.
+        self.kept_secs = 0
+        self.kept = {}
         for it in node.rendered:
             if it["kind"] == "Service":
                 self.services[it["metadata"]["name"]] = it["spec"]
@@ -74,7 +78,7 @@ class Services:
         at += 1
         kind = struct.unpack(">H", question[at : at + 2])[0]
         asked = question[12 : at + 4]
-        found = self.addresses_of(".".join(labels))
+        found = self.known(".".join(labels))
         # Only IPv4 here: a name without addresses of a kind is not a name that does not exist.
         answers = found or [] if kind == 1 else []
         flags = 0x8583 if found is None else 0x8580
@@ -82,6 +86,14 @@ class Services:
         for address in answers:
             out += struct.pack(">HHHIH", 0xC00C, 1, 1, 5, 4) + socket.inet_aton(address)
         return out
+
+    def known(self, host):
+        """What a name stands for, or has stood for lately."""
+        until, found = self.kept.get(host, (0, None))
+        if time.monotonic() >= until:
+            found = self.addresses_of(host)
+            self.kept[host] = (time.monotonic() + self.kept_secs, found)
+        return found
 
     def accept(self, listener, name, port):
         while True:

@@ -1,6 +1,7 @@
 """What is rendered works: its commands, environment, files, ports, probes and hooks, in processes."""
 
 import contextlib
+import json
 import signal
 import socket
 import threading
@@ -37,6 +38,17 @@ class Client:
         while self.read():
             pass
         return self.heard
+
+
+def lines(pod, message):
+    """What a pod's log has with a message."""
+    found = []
+    for line in pod.main.said().splitlines():
+        with contextlib.suppress(ValueError):
+            line = json.loads(line)
+            if line["message"] == message:
+                found.append(line)
+    return found
 
 
 class Fresh:
@@ -135,7 +147,7 @@ class Processes(unittest.TestCase):
         self.certificates_change(edges)
         self.store_goes(redis, origins, edges)
         self.edge_goes(edges)
-        self.origin_goes(origins)
+        self.origin_goes(origins, edges)
         with self.subTest("helm test at the end"):
             self.helm_test()
 
@@ -202,8 +214,10 @@ class Processes(unittest.TestCase):
         edges.append(new)
         self.helm_test()
 
-    def origin_goes(self, origins):
-        """The other one has all accounts, and the new one is found under its new address."""
+    def origin_goes(self, origins, edges):
+        """The other one has all accounts; the new one is found before it takes its share."""
+        # The name server is behind, and edges have just asked.
+        self.services.kept_secs = 8
         old = origins.pop()
         code, secs = old.stop()
         self.assertEqual(code, 0, old.main.said())
@@ -212,15 +226,22 @@ class Processes(unittest.TestCase):
         self.node.forget(old)
         self.helm_test()
         new = self.origin(1)
+        started = pods.until("it has started", lambda: lines(new, "starting"))[0]["timestamp"]
         self.assertNotEqual(new.ip, old.ip)
         self.ready(new)
         origins.append(new)
 
-        def is_shared():
-            found = self.ctl(origins[0], "slots")
-            return all(origin.name in found for origin in origins)
-
-        pods.until("both own slots", is_shared)
+        pods.until("it owns slots", lambda: lines(new, "slots taken"), 90)
+        # By when it owned some all edges had found it.
+        taken = lines(new, "slots taken")
+        self.assertTrue(all(it["cause"] == "planned" for it in taken), taken)
+        for edge in edges:
+            linked = [
+                it for it in lines(edge, "linked")
+                if it["origin"].startswith(f"{new.name}/") and it["timestamp"] > started
+            ]
+            self.assertTrue(linked, edge.name)
+            self.assertLess(linked[0]["timestamp"], taken[0]["timestamp"])
 
 
 if __name__ == "__main__":

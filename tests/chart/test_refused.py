@@ -49,6 +49,7 @@ CHECKS = [
     ({"config": {"edge": {"drain": {"wait_secs": 100}}},
       "edge": {"terminationGracePeriodSeconds": 120}}, "is less than the 195 s"),
     ({"origin": {"terminationGracePeriodSeconds": 30}}, "is less than the 82 s"),
+    ({"origin": {"minReadySeconds": 39}}, "origin.minReadySeconds is less than joinWaitSecs"),
     ({"link": {"existing": {"edgeSecret": ""}}}, "link.existing.edgeSecret and originSecret"),
     ({"link": {"existing": {"edgeSecret": "origin-link"}}}, "one secret for both"),
     ({"tls": {"certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name is missing"),

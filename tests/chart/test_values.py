@@ -143,6 +143,7 @@ TABLE = {
     "edge.keda.prometheusAddress": ("https://q", 'serverAddress: "https://q"', KEDA),
     "origin.replicas": (5, "replicas: 5"),
     "origin.drain.deadlineSecs": (200, "terminationGracePeriodSeconds: 232"),
+    "origin.joinWaitSecs": (22, "join_wait_secs = 22"),
     "origin.weight": (50, "weight = 50"),
     "origin.group": ("west", 'group = "west"'),
     "link.certificates": ("certManager", "commonName: edge.couplet"),

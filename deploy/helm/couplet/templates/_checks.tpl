@@ -35,6 +35,10 @@
 {{- fail (printf "edge.drain: %v connections at %d a second take %v s, more than three quarters of deadlineSecs (%v): they would be sent away faster than that. Raise edge.drain.deadlineSecs or perSecond, or lower edge.connections" $config.limits.connections $pace (ceil $needed) $config.drain.deadline_secs) -}}
 {{- end -}}
 {{- end -}}
+{{- $joining := int (include "couplet.origin.config" . | fromJson).cluster.join_wait_secs -}}
+{{- if lt (int .Values.origin.minReadySeconds) $joining -}}
+{{- fail (printf "origin.minReadySeconds is less than joinWaitSecs (%d): the next origin would be replaced while edges may not have found the new one" $joining) -}}
+{{- end -}}
 {{- range $role := list "edge" "origin" -}}
 {{- $grace := include "couplet.grace" (dict "top" $ "role" $role) | int -}}
 {{- $needed := include (printf "couplet.%s.drainSecs" $role) $ | int -}}

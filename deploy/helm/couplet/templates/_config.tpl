@@ -65,7 +65,7 @@
 {{- $store := dict "key_prefix" .Values.store.keyPrefix -}}
 {{- if .Values.store.ca.existingSecret }}{{ $_ := set $store "ca" "/etc/couplet/store/ca.crt" }}{{ end -}}
 {{- $_ := set $config "store" $store -}}
-{{- $cluster := dict "weight" .Values.origin.weight -}}
+{{- $cluster := dict "weight" .Values.origin.weight "join_wait_secs" .Values.origin.joinWaitSecs -}}
 {{- with .Values.origin.group }}{{ $_ := set $cluster "group" . }}{{ end -}}
 {{- $_ := set $config "cluster" $cluster -}}
 {{- mustMergeOverwrite $config (deepCopy .Values.config.common) (deepCopy .Values.config.origin) | toJson -}}

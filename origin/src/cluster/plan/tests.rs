@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::link::peer::Owned;
-use couplet_proto::slot::Slot;
+use couplet_proto::slot::{SLOTS, Slot};
 
 use super::{Action, Cause, Event, Planner, Settings};
 use crate::cluster::tests::model::World;
@@ -22,6 +22,8 @@ struct Sim {
     nodes: BTreeMap<NodeId, Simulated>,
     /// What was taken from whom: in all.
     causes: Vec<Cause>,
+    /// For those who start from now on.
+    join_wait_ms: u64,
 }
 
 struct Simulated {
@@ -42,6 +44,7 @@ impl Sim {
             world: World::new(),
             nodes: BTreeMap::new(),
             causes: Vec::new(),
+            join_wait_ms: 0,
         };
         names.iter().for_each(|name| drop(sim.start(name, 1)));
         sim
@@ -54,6 +57,7 @@ impl Sim {
             name: name.into(),
             lease_ms: LEASE_MS,
             moves_max: 32,
+            join_wait_ms: self.join_wait_ms,
         });
         let member = Member {
             node: node.clone(),
@@ -317,6 +321,43 @@ fn a_new_member_gets_its_share_a_few_at_a_time() {
     sim.check();
     let (share, moved) = (sim.held("c/1"), sim.count(Cause::Planned));
     assert!(share > 1200 && (share..share + 100).contains(&moved));
+}
+
+#[test]
+fn a_new_member_waits_until_it_has_been_found() {
+    let mut sim = Sim::new(&["a"]);
+    sim.beat_for(10_000);
+    sim.join_wait_ms = 30_000;
+    sim.start("b", 1);
+    sim.beat_for(29_000);
+    assert_eq!(sim.held("b/1"), 0);
+    sim.beat_for(120_000);
+    assert!(sim.held("b/1") > 1000, "{}", sim.held("b/1"));
+    sim.check();
+}
+
+#[test]
+fn a_new_member_does_not_wait_when_somebody_leaves_or_dies() {
+    for is_crash in [false, true] {
+        let mut sim = Sim::new(&["a"]);
+        sim.beat_for(10_000);
+        sim.join_wait_ms = 1_000_000;
+        sim.start("b", 1);
+        sim.beat_for(5_000);
+        assert_eq!(sim.held("b/1"), 0);
+        match is_crash {
+            true => sim.node("a/1").is_stopped = true,
+            false => sim.node("a/1").member.is_draining = true,
+        }
+        sim.beat_for(120_000);
+        assert_eq!(sim.held("b/1"), usize::from(SLOTS), "crash: {is_crash}");
+    }
+    // Nor when it is the first.
+    let mut sim = Sim::new(&[]);
+    sim.join_wait_ms = 1_000_000;
+    sim.start("a", 1);
+    sim.beat_for(10_000);
+    assert_eq!(sim.held("a/1"), usize::from(SLOTS));
 }
 
 #[test]
