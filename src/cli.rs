@@ -45,6 +45,9 @@ pub(crate) enum Command {
         /// A folder for ca.pem, edge.pem, origin.pem and their keys
         #[arg(value_name = "DIR")]
         directory: PathBuf,
+        /// Leave those that are there, instead of refusing
+        #[arg(long)]
+        if_missing: bool,
     },
     /// Print every metric: its type, its unit and what it means
     ListMetrics {
@@ -180,8 +183,8 @@ pub(crate) enum CtlCommand {
         /// Let an origin take its share again
         #[arg(long)]
         undo: bool,
-        /// Wait until the origin owns no slots, or the edge has no clients; at most so many seconds,
-        /// then the exit code is 4
+        /// Wait until the origin owns no slots, or the edge has no clients; after so many seconds
+        /// the exit code is 4
         #[arg(
             long,
             value_name = "SECONDS",

@@ -55,7 +55,10 @@ fn main() -> ExitCode {
         Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
         Command::CheckConfig { file, role, set } => Ok(check(&Sources::new(Some(file), set), role)),
         Command::CheckLogin(asked) => block_on(async { Ok(login::run(asked).await) }),
-        Command::MakeLinkCertificates { directory } => make_link_certificates(&directory),
+        Command::MakeLinkCertificates {
+            directory,
+            if_missing,
+        } => make_link_certificates(&directory, if_missing),
         Command::ListFeatures { markdown } => Ok(print(&match markdown {
             true => specifications::markdown(),
             false => specifications::text(),
@@ -141,7 +144,10 @@ fn check(sources: &Sources, role: Role) -> ExitCode {
     code
 }
 
-fn make_link_certificates(to: &Path) -> anyhow::Result<ExitCode> {
+fn make_link_certificates(to: &Path, if_missing: bool) -> anyhow::Result<ExitCode> {
+    if if_missing && certificate::are_link_certificates_made(to) {
+        return Ok(ExitCode::SUCCESS);
+    }
     certificate::make_link_certificates(to)?;
     let to = to.display();
     let text = format!(

@@ -1,7 +1,7 @@
 //! Files: the one that is written, when it makes room for the next, and how many are kept.
 //!
 //! ```text
-//! access.log ─ too large, or a new period begins ─▶ access-20261128T000000.123Z.log ─ too many ─▶ gone
+//! access.log ─ too large, or a new period ─▶ access-20261128T000000.123Z.log ─ too many ─▶ gone
 //! ```
 //!
 //! **Invariant:** a file holds whole lines: what could be written only in part is taken back.

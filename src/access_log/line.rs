@@ -99,16 +99,16 @@ impl Shape {
             Field::Time => text(&now[DATE + 1..TIME]),
             Field::Node => text(&self.node),
             Field::Event => text(entry.event.name()),
-            Field::ClientIp => made(entry.client?.ip()),
+            Field::ClientIp => made(&entry.client?.ip()),
             Field::ClientPort => Value::Number(entry.client?.port().into()),
-            Field::ServerIp => made(entry.server?.ip().to_canonical()),
+            Field::ServerIp => made(&entry.server?.ip().to_canonical()),
             Field::ServerPort => Value::Number(entry.server?.port().into()),
             Field::Transport => text(entry.transport?),
             Field::Tls => Value::Text(tls(entry.tls?).into()),
             Field::Connection => Value::Number(entry.connection?.0),
             Field::Jid => text(entry.jid?.as_str()),
             Field::Resource => text(entry.jid?.resource()?),
-            Field::Session => made(entry.session?),
+            Field::Session => made(&entry.session?),
             Field::Mechanism => text(entry.mechanism?),
             Field::Outcome => text(entry.outcome?),
             Field::Reason => text(entry.reason?),
@@ -150,7 +150,7 @@ fn text(text: &str) -> Value<'_> {
     Value::Text(text.into())
 }
 
-fn made(value: impl ToString) -> Value<'static> {
+fn made(value: &impl ToString) -> Value<'static> {
     Value::Text(value.to_string().into())
 }
 

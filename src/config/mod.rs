@@ -26,6 +26,10 @@ mod tests_access_log;
 mod tests_roles;
 #[cfg(test)]
 mod tests_rooms;
+#[cfg(test)]
+mod tests_shown;
+#[cfg(test)]
+mod tests_tokens;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

@@ -18,7 +18,12 @@ SOURCES = ["10.77.0.101", "10.77.0.102"]
 HURRY = 60
 PING_AFTER = 300 // HURRY
 PING_TIMEOUT = 60 // HURRY
-SILENCE = 600 // HURRY
+
+
+def in_a_hurry(match):
+    """A time in minutes, sixty times shorter."""
+    before, minutes = match.groups()
+    return f"{before}{int(minutes) * 60 // HURRY}s"
 
 
 class Haproxy:
@@ -32,7 +37,7 @@ class Haproxy:
     version = "2"
     # What it needs before an edge closes its doors: it sees a red /readyz.
     wait_secs = 5
-    times = re.compile(r"(timeout (?:client|server) +)10m\b")
+    times = re.compile(r"(timeout (?:client|server) +)(\d+)m\b")
 
     @staticmethod
     def sees_drain(container):
@@ -55,7 +60,7 @@ class Nginx:
     version = "1"
     # It does not ask, so that announcing it is of no use.
     wait_secs = 0
-    times = re.compile(r"(proxy_timeout +)10m\b")
+    times = re.compile(r"(proxy_timeout +)(\d+)m\b")
 
     @staticmethod
     def sees_drain(_):
@@ -74,7 +79,7 @@ class Balanced:
     def __init__(self, stage, kind):
         self.stage = stage
         self.kind = kind
-        self.network = stage.network(SUBNET)
+        self.network = stage.network(SUBNET, [BALANCER, HASTY, *SOURCES])
         for source in SOURCES:
             self.network.source(source)
         link = stage.folder / "link"
@@ -89,6 +94,7 @@ class Balanced:
         self.network.join(self.redis)
         self.origin = self._node("origin", "origin", {
             "store.url": "redis://redis:6379",
+            "link.advertise": "origin:5291",
             "auth.scram_iterations": "4096",
         })
         self.edges = [
@@ -106,12 +112,11 @@ class Balanced:
             })
             for name in ("edge-1", "edge-2")
         ]
-        text = kind.file.read_text()
-        hurried, count = kind.times.subn(rf"\g<1>{SILENCE}s", text)
+        hurried, count = kind.times.subn(in_a_hurry, kind.file.read_text())
         assert count > 0, "the times have moved"
         self.balancer = self._balancer(kind.name, BALANCER, kind.file)
-        hasty = stage.file("hasty.conf", hurried)
-        self.hasty = self._balancer(f"{kind.name}-hasty", HASTY, hasty)
+        self.hasty_file = stage.file("hasty.conf", hurried)
+        self.hasty = self._balancer(f"{kind.name}-hasty", HASTY, self.hasty_file)
 
     def _node(self, name, role, settings):
         node = self.stage.add(name, is_ours=True)

@@ -77,23 +77,23 @@ class Container:
             ["unshare", "--net", "--uts", "sh", "-c", 'hostname "$0"; exec sleep infinity', name]
         )
         until("a network", lambda: self._is_apart())
-        self._inside("ip", "link", "set", "lo", "up")
+        self.nearby("ip", "link", "set", "lo", "up")
 
     def _is_apart(self):
         with open(f"/proc/{self.holder.pid}/comm") as comm:
             return comm.read().strip() == "sleep"
 
-    def _inside(self, *words):
+    def nearby(self, *words):
         """Runs a program of this machine in the network of the container."""
         return run("nsenter", "--net", "--target", str(self.holder.pid), *words)
 
     def connect(self, link, address, gateway=None):
         """Gives it the other end of a cable."""
         run("ip", "link", "set", link, "netns", str(self.holder.pid))
-        self._inside("ip", "address", "add", address, "dev", link)
-        self._inside("ip", "link", "set", link, "up")
+        self.nearby("ip", "address", "add", address, "dev", link)
+        self.nearby("ip", "link", "set", link, "up")
         if gateway:
-            self._inside("ip", "route", "add", "default", "via", gateway)
+            self.nearby("ip", "route", "add", "default", "via", gateway)
 
     def start(self):
         """Starts the program."""
@@ -141,7 +141,8 @@ class Container:
         if self.is_read_only:
             lines.append(f"mount -o remount,bind,ro {root}")
         if self.open_files:
-            lines.append(f"ulimit -n {self.open_files}")
+            # As far as this machine lets us.
+            lines.append(f"ulimit -n {self.open_files} 2>/dev/null || ulimit -n $(ulimit -H -n)")
         user, group = self.user
         enter = f"--root={root} --wd={self.directory} --setgid {group} --setuid {user}"
         lines.append(f'exec setpriv --no-new-privs unshare {enter} -- "$@"')
@@ -149,13 +150,16 @@ class Container:
 
     @property
     def first(self):
-        """The process that is number 1 inside; `None` when nothing runs."""
+        """The process that is number 1 inside; `None` when nothing runs, or not inside yet."""
         if self.process is None or self.process.poll() is not None:
             return None
-        path = f"/proc/{self.process.pid}/task/{self.process.pid}/children"
-        with open(path) as children:
-            found = children.read().split()
-        return int(found[0]) if found else None
+        process = pathlib.Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        try:
+            found = process.read_text().split()
+            is_inside = found and os.readlink(f"/proc/{found[0]}/root") != "/"
+        except FileNotFoundError:
+            return None
+        return int(found[0]) if is_inside else None
 
     def execute(self, words, environment=None):
         """Runs a program next to the one that runs, as the same user: code and output."""

@@ -11,11 +11,17 @@ import time
 import traceback
 
 import balancers
+import cluster
+import image
+import units
 from container import needed
 
 TESTS = {
+    "image": image.image,
     "haproxy": balancers.haproxy,
     "nginx": balancers.nginx,
+    "compose": cluster.compose,
+    "systemd": units.systemd,
 }
 
 
@@ -23,7 +29,8 @@ def main():
     binary = pathlib.Path(sys.argv[1]).resolve()
     chosen = sys.argv[2:] or TESTS
     failed = []
-    needed("ip", "nsenter", "unshare", "setpriv", "redis-server", "haproxy", "nginx")
+    needed("ip", "nsenter", "unshare", "setpriv", "redis-server", "haproxy", "nginx",
+           "prometheus", "systemd-analyze")
     for name in chosen:
         started = time.monotonic()
         try:

@@ -12,12 +12,12 @@ NUMBERS = itertools.count(1)
 class Network:
     """A bridge with an address of ours at it, so that we are the machine that hosts it all."""
 
-    def __init__(self, subnet):
+    def __init__(self, subnet, reserved=()):
+        """Nobody gets one of the reserved addresses who does not ask for it."""
         self.subnet = ipaddress.ip_network(subnet)
         self.bridge = f"br{next(NUMBERS)}"
-        self.taken = set()
         self.gateway = str(self.subnet[1])
-        self.taken.add(self.gateway)
+        self.taken = {self.gateway, *reserved}
         self.members = []
         run("ip", "link", "add", self.bridge, "type", "bridge")
         run("ip", "address", "add", f"{self.gateway}/{self.subnet.prefixlen}", "dev", self.bridge)
@@ -39,6 +39,10 @@ class Network:
         container.hosts.update({name: address for name in names})
         self.members.append((container, address, names))
         return address
+
+    def address(self, container):
+        """Where a container is in this network."""
+        return next(address for other, address, _ in self.members if other is container)
 
     def free(self):
         """An address that nobody has."""

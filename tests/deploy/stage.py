@@ -45,9 +45,9 @@ class Stage:
         self._image = self._image or make_image(self.folder, self.binary, DEPLOY / "image/rootfs")
         return self._image
 
-    def network(self, subnet):
+    def network(self, subnet, reserved=()):
         """A network of its own."""
-        network = Network(subnet)
+        network = Network(subnet, reserved)
         self.networks.append(network)
         return network
 

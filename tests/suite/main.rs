@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod harness;
 
+mod access_log;
+mod access_log_cluster;
 mod attacks_flood;
 mod attacks_login;
 mod attacks_proxy;
@@ -16,6 +18,7 @@ mod check_login;
 mod docs;
 mod limits;
 mod login;
+mod management;
 mod metrics;
 mod operator;
 mod restart;

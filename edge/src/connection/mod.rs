@@ -350,7 +350,10 @@ impl Connection {
                 Phase::Open => {}
                 Phase::Securing if self.is_flushed() => return Poll::Ready(Turn::StartTls),
                 Phase::Securing => {}
-                Phase::Closing { .. } => self.close(cx, scratch),
+                Phase::Closing { .. } => {
+                    self.close(cx, scratch);
+                    self.count_bytes();
+                }
                 Phase::Gone => {
                     self.count_bytes();
                     self.transport = Transport::Gone;

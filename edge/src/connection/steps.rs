@@ -113,24 +113,27 @@ impl Connection {
                     self.note_no_session(journal::Event::Bind, condition);
                 }
             }
-            Action::Close(condition) => {
-                if let Some(condition) = condition {
-                    self.edge.metrics.stream_errors(condition).increment(1);
-                    if condition == StreamCondition::SeeOtherHost {
-                        self.note_redirect();
-                    }
-                    let condition = condition.name();
-                    self.record.ends(condition);
-                    info!(peer = %self.peer, condition, "stream ended with an error");
-                }
-                self.record.ends("closed");
-                self.input.clear();
-                if self.phase != Phase::Gone {
-                    self.phase = Phase::Closing { is_shut: false };
-                    let now = self.edge.clock.now_ms();
-                    self.deadlines.closing(now + CLOSING_MS);
-                }
+            Action::Close(condition) => self.end_stream(condition),
+        }
+    }
+
+    /// The stream is over, with this error if it is one.
+    fn end_stream(&mut self, condition: Option<StreamCondition>) {
+        if let Some(condition) = condition {
+            self.edge.metrics.stream_errors(condition).increment(1);
+            if condition == StreamCondition::SeeOtherHost {
+                self.note_redirect();
             }
+            let condition = condition.name();
+            self.record.ends(condition);
+            info!(peer = %self.peer, condition, "stream ended with an error");
+        }
+        self.record.ends("closed");
+        self.input.clear();
+        if self.phase != Phase::Gone {
+            self.phase = Phase::Closing { is_shut: false };
+            let now = self.edge.clock.now_ms();
+            self.deadlines.closing(now + CLOSING_MS);
         }
     }
 
