@@ -13,6 +13,7 @@ mod check;
 mod keys;
 mod layer;
 mod link;
+mod node;
 mod place;
 mod shown;
 mod tokens;
@@ -338,17 +339,6 @@ fn unknown(given: &layer::Given) -> Mistake {
     Mistake::new(&name, given.place.clone(), message)
 }
 
-/// The name of this machine, without its domain.
-fn host_name() -> String {
-    let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy();
-    let short = name.split('.').next().unwrap_or_default();
-    match short {
-        "" => "localhost".to_owned(),
-        short => short.to_owned(),
-    }
-}
-
 // === impl Role ===
 
 impl std::fmt::Display for Role {
@@ -387,7 +377,7 @@ impl Default for Settings {
             },
             ..couplet_edge::Config::default()
         };
-        let node = host_name();
+        let node = node::host_name();
         Self {
             data: PathBuf::from("couplet-data"),
             drain_secs: 20,

@@ -4,7 +4,7 @@
 //! connect → STARTTLS → TLS → SCRAM-SHA-256 → bind → close
 //! ```
 //!
-//! It takes part in nothing: it sends no presence, so that nobody sees it and no message goes to it.
+//! It takes part in nothing: it sends no presence, so nobody sees it and no message goes to it.
 //!
 //! - [`scram`]: the proof that both sides know the password.
 

@@ -1,12 +1,14 @@
 //! Planners of several nodes and the world they plan for, without I/O: beats come every half
 //! second, answers at once.
 
+mod joining;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::link::peer::Owned;
-use couplet_proto::slot::{SLOTS, Slot};
+use couplet_proto::slot::Slot;
 
 use super::{Action, Cause, Event, Planner, Settings};
 use crate::cluster::tests::model::World;
@@ -321,43 +323,6 @@ fn a_new_member_gets_its_share_a_few_at_a_time() {
     sim.check();
     let (share, moved) = (sim.held("c/1"), sim.count(Cause::Planned));
     assert!(share > 1200 && (share..share + 100).contains(&moved));
-}
-
-#[test]
-fn a_new_member_waits_until_it_has_been_found() {
-    let mut sim = Sim::new(&["a"]);
-    sim.beat_for(10_000);
-    sim.join_wait_ms = 30_000;
-    sim.start("b", 1);
-    sim.beat_for(29_000);
-    assert_eq!(sim.held("b/1"), 0);
-    sim.beat_for(120_000);
-    assert!(sim.held("b/1") > 1000, "{}", sim.held("b/1"));
-    sim.check();
-}
-
-#[test]
-fn a_new_member_does_not_wait_when_somebody_leaves_or_dies() {
-    for is_crash in [false, true] {
-        let mut sim = Sim::new(&["a"]);
-        sim.beat_for(10_000);
-        sim.join_wait_ms = 1_000_000;
-        sim.start("b", 1);
-        sim.beat_for(5_000);
-        assert_eq!(sim.held("b/1"), 0);
-        match is_crash {
-            true => sim.node("a/1").is_stopped = true,
-            false => sim.node("a/1").member.is_draining = true,
-        }
-        sim.beat_for(120_000);
-        assert_eq!(sim.held("b/1"), usize::from(SLOTS), "crash: {is_crash}");
-    }
-    // Nor when it is the first.
-    let mut sim = Sim::new(&[]);
-    sim.join_wait_ms = 1_000_000;
-    sim.start("a", 1);
-    sim.beat_for(10_000);
-    assert_eq!(sim.held("a/1"), usize::from(SLOTS));
 }
 
 #[test]
