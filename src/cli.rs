@@ -38,6 +38,8 @@ pub(crate) enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Log a client in and out again, to see whether one can: exit code 0 if so
+    CheckLogin(CheckLogin),
     /// Make the certificates by which the nodes of a cluster know each other
     MakeLinkCertificates {
         /// A folder for ca.pem, edge.pem, origin.pem and their keys
@@ -75,6 +77,29 @@ pub(crate) struct Config {
     /// Override one key, as often as needed: --set 'c2s.listen=["127.0.0.1:25222"]'
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// As whom to log in, and where.
+#[derive(Debug, Args)]
+pub(crate) struct CheckLogin {
+    /// An account, such as romeo@example.org
+    pub(crate) jid: String,
+    /// A file whose first line is the password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: PathBuf,
+    /// Where clients connect; without, the domain at port 5222 (5223 with --direct-tls)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: Option<String>,
+    /// Who has signed the server's certificate, or the certificate itself, PEM; without, whom the
+    /// system trusts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// TLS from the first byte, instead of STARTTLS
+    #[arg(long)]
+    pub(crate) direct_tls: bool,
+    /// How long it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) timeout_secs: u64,
 }
 
 /// Manage a running server.

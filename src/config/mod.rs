@@ -13,6 +13,7 @@ mod check;
 mod keys;
 mod layer;
 mod link;
+mod node;
 mod place;
 mod shown;
 mod tokens;
@@ -132,6 +133,8 @@ pub(crate) struct Cluster {
     pub(crate) group: String,
     /// Slots it takes over at once from origins that live.
     pub(crate) moves: usize,
+    /// Seconds until it asks for them.
+    pub(crate) join_wait_secs: u64,
 }
 
 /// Certificates for clients as the operator gave them.
@@ -357,17 +360,6 @@ fn unknown(given: &layer::Given) -> Mistake {
     Mistake::new(&name, given.place.clone(), message)
 }
 
-/// The name of this machine, without its domain.
-fn host_name() -> String {
-    let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy();
-    let short = name.split('.').next().unwrap_or_default();
-    match short {
-        "" => "localhost".to_owned(),
-        short => short.to_owned(),
-    }
-}
-
 // === impl Role ===
 
 impl std::fmt::Display for Role {
@@ -406,7 +398,7 @@ impl Default for Settings {
             },
             ..couplet_edge::Config::default()
         };
-        let node = host_name();
+        let node = node::host_name();
         Self {
             data: PathBuf::from("couplet-data"),
             drain_secs: 20,
@@ -431,6 +423,7 @@ impl Default for Settings {
                 weight: 100,
                 group: String::new(),
                 moves: couplet_origin::config::Cluster::default().moves_max,
+                join_wait_secs: 0,
             },
             node,
             tls: Tls::default(),

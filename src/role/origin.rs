@@ -84,10 +84,7 @@ impl Server {
             group: settings.cluster.group.as_str().into(),
             is_draining: false,
         };
-        let cluster = Settings {
-            moves_max: settings.cluster.moves,
-            ..Settings::default()
-        };
+        let cluster = clustered(&settings.cluster);
         let seed = store.seed();
         let shared: Arc<dyn Store> = Arc::<Redis>::clone(&store);
         let registry: Arc<dyn Registry> = store;
@@ -155,6 +152,15 @@ impl Running for Server {
             links.stop().await;
         }
         drop(self.tasks);
+    }
+}
+
+/// What the operator chose of the origin's part in the cluster.
+fn clustered(given: &config::Cluster) -> Settings {
+    Settings {
+        moves_max: given.moves,
+        join_wait_ms: given.join_wait_secs * 1000,
+        ..Settings::default()
     }
 }
 

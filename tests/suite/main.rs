@@ -14,6 +14,7 @@ mod attacks_session;
 mod attacks_smuggling;
 mod attacks_tls;
 mod attacks_xml;
+mod check_login;
 mod docs;
 mod limits;
 mod login;
