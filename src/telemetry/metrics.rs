@@ -87,7 +87,8 @@ impl Metrics {
     }
 
     /// Everything measured so far, in the text format of Prometheus.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(&self, is_ready: bool) -> String {
+        metrics::gauge!("couplet_ready").set(f64::from(u8::from(is_ready)));
         let mut text = self.handle.render();
         // Written by hand, because the recorder's counters are whole numbers.
         for (metric, value) in process::figures() {

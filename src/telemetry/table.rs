@@ -16,6 +16,10 @@ const TABLE: &[Metric] = &[
             "Always 1; its labels say what runs here.",
             "More than one version for long: an upgrade has stopped half-way.",
         ),
+    Metric::gauge("couplet_ready", "0 or 1").says(
+        "Whether `/readyz` says that clients can log in here, or by way of this node.",
+        "0 for minutes after the start: `/readyz` and the log say what it waits for.",
+    ),
     Metric::counter("couplet_log_lines_dropped_total", "lines").says(
         "Lines of the log lost because they came faster than they could be written.",
         "Any: whoever reads standard error is stuck, or `log.level` is too talkative.",
@@ -44,7 +48,11 @@ pub(super) const PROCESS: &[Metric] = &[
     ),
     Metric::gauge("process_resident_memory_bytes", "bytes").says(
         "Memory in RAM.",
-        "Near the machine's or the container's limit: add nodes, or find what grows.",
+        "Above 85 % of couplet_memory_limit_bytes: add nodes, or find what grows.",
+    ),
+    Metric::gauge("couplet_memory_limit_bytes", "bytes").says(
+        "How much memory the process may use: what its control group may, or all of the machine.",
+        "See process_resident_memory_bytes.",
     ),
     Metric::gauge("process_virtual_memory_bytes", "bytes").says(
         "Memory reserved.",

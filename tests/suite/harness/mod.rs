@@ -2,6 +2,7 @@
 
 pub(crate) mod attack;
 pub(crate) mod client;
+pub(crate) mod page;
 pub(crate) mod pattern;
 pub(crate) mod process;
 pub(crate) mod reading;
