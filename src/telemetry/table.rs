@@ -10,7 +10,7 @@ const TABLE: &[Metric] = &[
     Metric::gauge("couplet_build_info", "1")
         .by(&[
             Label::given("version", "the version of this build"),
-            Label::given("role", "`serve`, `edge` or `origin`"),
+            Label::given("role", "which command runs: serve, edge or origin"),
         ])
         .says(
             "Always 1; its labels say what runs here.",
