@@ -43,7 +43,7 @@ pub mod metrics;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_proto::Jid;
@@ -273,7 +273,6 @@ impl Origin {
         let Surroundings {
             mailboxes,
             store,
-            clock,
             owners,
             ..
         } = &self.surroundings;
@@ -282,8 +281,12 @@ impl Origin {
             store.seed(),
             owners.clone(),
             mailboxes.clone(),
-            *clock,
         ))
+    }
+
+    /// Since when it counts time: an edge in the same process must count alike.
+    pub fn started(&self) -> Instant {
+        self.surroundings.clock.started()
     }
 
     /// Lets edges and other origins call, and calls the others; `None` for an origin that is

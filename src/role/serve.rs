@@ -78,7 +78,7 @@ impl Server {
             settings.edge.certificates.clone(),
             settings.edge.domains.clone(),
         );
-        let edge = Arc::new(Edge::new(settings.edge)?);
+        let edge = Arc::new(Edge::since(settings.edge, origin.started())?);
         let operated = Operated {
             edge: Arc::clone(&edge),
             origin: Arc::clone(&origin),

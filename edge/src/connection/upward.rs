@@ -53,12 +53,18 @@ impl Asked {
 
 impl Connection {
     /// Sends a frame up, behind those that wait.
-    pub(super) fn up(&mut self, slot: Slot, frame: ToOrigin) {
+    pub(super) fn up(&mut self, slot: Slot, mut frame: ToOrigin) {
         let keeps = self.keeps;
-        match &frame {
-            ToOrigin::Stanza { number, stanza, .. } => {
+        match &mut frame {
+            ToOrigin::Stanza {
+                number,
+                stanza,
+                entered,
+                ..
+            } => {
                 self.edge.metrics.stanzas_in(stanza.kind).increment(1);
-                let kept = keeps.then(|| Kept::Stanza(Arc::clone(stanza)));
+                *entered = self.edge.clock.now_ms();
+                let kept = keeps.then(|| Kept::Stanza(Arc::clone(stanza), *entered));
                 self.inbox.sent(*number, stanza.wire_bytes(), kept);
             }
             ToOrigin::Answer { number, answer, .. } => {

@@ -259,6 +259,7 @@ impl Rig {
     pub(crate) fn push(&mut self, client: &mut Client, xml: &str) {
         client.sent += 1;
         let frame = ToOrigin::Stanza {
+            entered: 0,
             session: client.session,
             number: client.sent,
             stanza: Arc::new(stanza(xml)),

@@ -19,6 +19,7 @@ fn submitted(payload: &[u8], children: Vec<u32>) -> v1::EdgeFrame {
         ..v1::Stanza::default()
     };
     v1::EdgeFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: Some(v1::edge_frame::Body::Submit(v1::Submit {
@@ -37,6 +38,7 @@ fn read(frame: &v1::EdgeFrame) -> Result<Frame<ToOrigin>, Undecodable> {
 fn a_body_of_a_newer_version_is_unknown() {
     // Field 99 of a frame, three bytes long.
     let mut bytes = v1::OriginFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: None,
@@ -114,6 +116,7 @@ fn what_is_missing_is_noticed() {
     };
     assert_eq!(read(&empty).err(), Some(Undecodable::Invalid("slot")));
     let bound = v1::OriginFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: Some(v1::origin_frame::Body::Bound(v1::Bound::default())),
