@@ -48,6 +48,12 @@ pub(crate) fn open_files_max() -> Option<u64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
+/// Memory in RAM.
+#[cfg(test)]
+pub(super) fn resident_bytes() -> Option<u64> {
+    usage().map(|usage| usage.resident_bytes as u64)
+}
+
 fn usage() -> Option<Usage> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     parse(

@@ -26,17 +26,17 @@ const TABLE: &[Metric] = &[
     ),
 ];
 
-/// What a node with clients' sockets has besides.
-const CLIENTS: &[Metric] = &[Metric::gauge(
+/// What a node with certificates has besides: an edge for clients, every node for its links.
+const CERTIFICATES: &[Metric] = &[Metric::gauge(
     "couplet_certificate_expires_timestamp_seconds",
     "seconds since 1970",
 )
 .by(&[Label::given(
     "domain",
-    "a domain with a certificate of its own, or `default`",
+    "a domain with a certificate of its own, `default`, or for links `edge` and `origin`",
 )])
 .says(
-    "When a certificate for clients ends.",
+    "When a certificate ends, for clients or for links; not there without one.",
     "Less than 21 days ahead: renew it, then SIGHUP.",
 )];
 
@@ -93,7 +93,7 @@ pub(super) const PARTS: &[Part] = &[
     // Read anew whenever somebody asks.
     made_elsewhere("The process", ALL, PROCESS),
     part("Edges", EDGES, couplet_edge::metrics::TABLE),
-    part("Certificates", EDGES, CLIENTS),
+    part("Certificates", ALL, CERTIFICATES),
     part("Origins", ORIGINS, couplet_origin::metrics::TABLE),
     part("Slots", &[Role::Origin], couplet_origin::metrics::CLUSTER),
     // An edge has no links to edges.

@@ -216,8 +216,11 @@ async fn every_tier_measures_what_it_does(prometheus: &Prometheus) {
         "sum(couplet_slot_unowned_seconds_count) > 0",
         "sum(couplet_slot_pause_seconds_count) > 0",
         "sum(couplet_tls_handshakes_total{outcome=\"success\"}) > 0",
-        // Across edge, origin, origin and edge.
-        "couplet_delivery_seconds_count > 0 and on (instance) couplet_build_info{role=\"edge\"}",
+        // Within one process, and across edge, origin, origin and edge; none compares clocks of
+        // two processes, which would show as hours or as nothing.
+        "count(couplet_delivery_seconds_count > 0) == 3",
+        "absent(couplet_delivery_seconds_sum / couplet_delivery_seconds_count > 10)",
+        "sum(couplet_delivery_seconds_sum) > 0",
     ] {
         prometheus.wait_for(expr).await;
     }
