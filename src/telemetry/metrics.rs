@@ -153,7 +153,7 @@ mod tests {
         let recorder = recorder().expect("buckets");
         let handle = recorder.handle();
         metrics::with_local_recorder(&recorder, || {
-            let observed = metrics::histogram!("couplet_test_seconds");
+            let observed = metrics::histogram!("observed_seconds");
             let observe = |rounds: usize| {
                 for _ in 0..rounds {
                     for sample in 0..SAMPLES {
@@ -171,7 +171,7 @@ mod tests {
             let text = handle.render();
             assert_eq!(text.lines().count(), lines);
             assert!(
-                text.contains("couplet_test_seconds_count 4100000"),
+                text.contains("observed_seconds_count 4100000"),
                 "{text}"
             );
         });
