@@ -9,10 +9,13 @@
 //! - [`admin`]: that port.
 //! - [`certificate`]: reads certificates, makes one if there is none, tells when one ends.
 //! - [`folder`]: what the server writes for itself.
+//! - [`token`]: the secret in a file that opens the admin port.
 //! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
+//! - [`access_log`]: who came, as whom, how much and why they went.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
 
+mod access_log;
 mod admin;
 mod certificate;
 mod cli;
@@ -23,12 +26,14 @@ mod role;
 mod shutdown;
 mod specifications;
 mod telemetry;
+mod token;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use access_log::AccessLog;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use config::{Format, Role, Sources};
 use telemetry::{Metrics, page};
@@ -47,7 +52,10 @@ fn main() -> ExitCode {
         Command::Origin(given) => run(Role::Origin, given),
         Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
         Command::CheckConfig { file, role, set } => Ok(check(&Sources::new(Some(file), set), role)),
-        Command::MakeLinkCertificates { directory } => make_link_certificates(&directory),
+        Command::MakeLinkCertificates {
+            directory,
+            if_missing,
+        } => make_link_certificates(&directory, if_missing),
         Command::ListFeatures { markdown } => Ok(print(&match markdown {
             true => specifications::markdown(),
             false => specifications::text(),
@@ -56,6 +64,13 @@ fn main() -> ExitCode {
             true => page::markdown(),
             false => page::text(),
         })),
+        Command::Completion { shell } => {
+            // In memory first: the generator panics when nobody reads on.
+            let mut script = Vec::new();
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "couplet", &mut script);
+            Ok(print(&String::from_utf8_lossy(&script)))
+        }
     };
     done.unwrap_or_else(|error| {
         complain(&explain(&error));
@@ -72,8 +87,8 @@ fn print(text: &str) -> ExitCode {
 /// Runs a role until it is told to stop.
 fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     let sources = Sources::new(given.config, given.set);
-    let settings = match config::load(&sources, role) {
-        Ok(settings) => settings,
+    let (mut settings, shown) = match config::load_shown(&sources, role) {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
                 complain(&mistake.to_string());
@@ -83,8 +98,16 @@ fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     };
     let logging = telemetry::install(&settings.log)?;
     let metrics = Metrics::install(role)?;
+    let access_log = AccessLog::start(&settings.access_log, &settings.node)?;
+    settings.edge.journal = access_log.journal();
+    settings.origin.journal = access_log.journal();
     let is_json = settings.log.format == Format::Json;
-    match block_on(role::run(role, settings, &sources, &logging, metrics)) {
+    let given = role::Given {
+        settings,
+        shown,
+        sources: &sources,
+    };
+    match block_on(role::run(role, given, (&logging, &access_log), metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
             tracing::error!(error = explain(&error), "not started");
@@ -118,7 +141,10 @@ fn check(sources: &Sources, role: Role) -> ExitCode {
     code
 }
 
-fn make_link_certificates(to: &Path) -> anyhow::Result<ExitCode> {
+fn make_link_certificates(to: &Path, if_missing: bool) -> anyhow::Result<ExitCode> {
+    if if_missing && certificate::are_link_certificates_made(to) {
+        return Ok(ExitCode::SUCCESS);
+    }
     certificate::make_link_certificates(to)?;
     let to = to.display();
     let text = format!(

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use couplet_proto::journal::Journal;
+use ipnet::IpNet;
+
 use crate::framing::Budget;
 use crate::stream::Caps;
 
@@ -15,6 +18,9 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where to listen for direct TLS (XEP-0368).
     pub tls_listen: Vec<SocketAddr>,
+    /// Where balancers are: from these networks, and only from them, every connection begins with
+    /// a header of the PROXY protocol, version 1 or 2.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Whether a client may authenticate only over TLS.
     pub require_tls: bool,
     /// Whether strangers may make accounts in-band (XEP-0077).
@@ -30,6 +36,8 @@ pub struct Config {
     pub drain: Drain,
     /// Bounds.
     pub limits: Limits,
+    /// Who is told of clients that come and go.
+    pub journal: Journal,
 }
 
 /// How the edge empties itself before it stops.
@@ -103,6 +111,7 @@ impl Default for Config {
             domains: vec!["localhost".to_owned()],
             listen: Vec::new(),
             tls_listen: Vec::new(),
+            proxy_protocol_from: Vec::new(),
             require_tls: true,
             registration_open: false,
             certificates: Vec::new(),
@@ -110,6 +119,7 @@ impl Default for Config {
             location: None,
             drain: Drain::default(),
             limits: Limits::default(),
+            journal: Journal::default(),
         }
     }
 }

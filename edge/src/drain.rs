@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use couplet_proto::journal::{Entry, Event};
 use couplet_proto::link::id::ConnectionId;
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -27,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// Ends all connections; returns when they are gone, at the latest about at the deadline.
 pub(crate) async fn drain(door: &Door, edge: &Arc<Edgewide>, config: &Drain, deadline: Duration) {
     info!(connections = edge.population(), "draining");
+    let started = edge.clock.now_ms();
+    note(edge, started, "begun");
     tokio::time::sleep(Duration::from_secs(config.wait_secs)).await;
     door.close();
     let ended = async {
@@ -35,6 +38,7 @@ pub(crate) async fn drain(door: &Door, edge: &Arc<Edgewide>, config: &Drain, dea
     };
     if tokio::time::timeout(deadline, ended).await.is_ok() {
         info!("drained");
+        note(edge, started, "done");
     } else {
         warn!(
             connections = edge.population(),
@@ -46,11 +50,22 @@ pub(crate) async fn drain(door: &Door, edge: &Arc<Edgewide>, config: &Drain, dea
         if tokio::time::timeout(CUT_OFF, edge.emptied()).await.is_err() {
             warn!(connections = edge.population(), "connections left behind");
         }
+        note(edge, started, "cut-off");
     }
     let told = tokio::time::timeout(CUT_OFF, tell(edge)).await;
     if told.is_err() {
         warn!("sessions left behind: their owners find out themselves");
     }
+}
+
+/// Has it written down how far the drain has come.
+fn note(edge: &Edgewide, started: u64, outcome: &'static str) {
+    edge.journal.note(|| Entry {
+        outcome: Some(outcome),
+        count: Some(edge.population()),
+        taken_ms: Some(edge.clock.now_ms().saturating_sub(started)),
+        ..Entry::new(Event::Drain)
+    });
 }
 
 /// Tells each client to go, in no order they could know of, not all in the same moment.

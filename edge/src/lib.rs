@@ -132,8 +132,13 @@ impl Edge {
         let link = Arc::new(Link::new(Arc::new(Metrics::new())));
         let clock = Clock::since(started);
         let random = rand::make_rng();
-        let edge = Arc::new(Edgewide::new(config.limits, setup, link, clock, random));
-        let door = Arc::new(Door::new(Arc::clone(&edge)));
+        let journal = config.journal.clone();
+        let edge = Edgewide::new(config.limits, setup, link, clock, journal, random);
+        let edge = Arc::new(edge);
+        let door = Arc::new(Door::new(
+            Arc::clone(&edge),
+            config.proxy_protocol_from.clone(),
+        ));
         if has_certificates {
             door.load(&config.certificates)?;
         }

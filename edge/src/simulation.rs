@@ -40,7 +40,9 @@ impl SimulatedEdge {
         link.connect(uplink);
         let clock = Clock::since(Instant::now());
         let random = StdRng::seed_from_u64(seed);
-        let edge = Arc::new(Edgewide::new(config.limits, setup, link, clock, random));
+        let journal = config.journal.clone();
+        let edge = Edgewide::new(config.limits, setup, link, clock, journal, random);
+        let edge = Arc::new(edge);
         Some(Self { edge })
     }
 

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use couplet_proto::journal::Journal;
+
 /// The origin's configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -21,6 +23,8 @@ pub struct Config {
     pub muc: Muc,
     /// Bounds.
     pub limits: Limits,
+    /// Who is told of sessions that wait, and of slots that come and go.
+    pub journal: Journal,
 }
 
 /// Multi-user chat (XEP-0045).
@@ -192,6 +196,7 @@ impl Default for Config {
             shards: 0,
             muc: Muc::default(),
             limits: Limits::default(),
+            journal: Journal::default(),
         }
     }
 }

@@ -47,6 +47,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_proto::Jid;
+use couplet_proto::journal::{Entry, Event};
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::{EdgeId, NodeId};
 use couplet_proto::link::{Downlink, Uplink};
@@ -152,6 +153,7 @@ impl Parts {
             overload: Arc::new(Overload::new(shards, commit_timeout)),
             commit_timeout,
             lease: None,
+            journal: config.journal.clone(),
         };
         Ok(Self {
             config,
@@ -337,9 +339,22 @@ impl Origin {
 
     /// Gives the slots of a clustered origin to the others, or takes its share again.
     pub fn set_draining(&self, is_draining: bool) {
-        if let Some(cluster) = &self.cluster {
-            cluster.set_draining(is_draining);
+        if let Some(cluster) = &self.cluster
+            && cluster.set_draining(is_draining)
+        {
+            self.note_drain(if is_draining { "begun" } else { "undone" }, None);
         }
+    }
+
+    /// Has it written down how far the drain has come.
+    fn note_drain(&self, outcome: &'static str, since: Option<u64>) {
+        let Surroundings { journal, clock, .. } = &self.surroundings;
+        journal.note(|| Entry {
+            outcome: Some(outcome),
+            count: self.cluster.as_ref().map(|cluster| cluster.standing().held),
+            taken_ms: since.map(|since| clock.now().mono.saturating_sub(since)),
+            ..Entry::new(Event::Drain)
+        });
     }
 
     /// Gives every slot to the others, waits until they have them or the time is up, and for the
@@ -349,7 +364,8 @@ impl Origin {
         let Some(cluster) = &self.cluster else {
             return;
         };
-        cluster.set_draining(true);
+        let since = self.surroundings.clock.now().mono;
+        self.set_draining(true);
         if tokio::time::timeout(patience, cluster.drained())
             .await
             .is_err()
@@ -357,6 +373,8 @@ impl Origin {
             let left = cluster.standing().held;
             tracing::warn!(left, "slots are left when the time to drain is up");
         }
+        let is_empty = cluster.standing().held == 0;
+        self.note_drain(if is_empty { "done" } else { "cut-off" }, Some(since));
         let exchanges = async {
             let listing = admin::Listing::default();
             let admin = self.admin();

@@ -7,6 +7,7 @@
 //! - [`ring`]: which origin each slot should belong to.
 //! - [`link`]: what edges and origins say to each other.
 //! - [`metric`]: what is measured, and what that means.
+//! - [`journal`]: what is written down of clients and slots.
 //!
 //! **Invariant:** nothing here opens a socket, reads a clock or draws a random number.
 
@@ -18,6 +19,7 @@ pub mod ring;
 
 pub mod link;
 
+pub mod journal;
 pub mod metric;
 
 pub use xmpp::element::Element;

@@ -3,7 +3,7 @@
 //! One authority signs them all. What a node may be is in its certificate: a name for edges, a
 //! name for origins, whatever the machine is called.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use rcgen::ExtendedKeyUsagePurpose::{self, ClientAuth, ServerAuth};
@@ -26,12 +26,7 @@ pub(crate) const ORIGIN_NAME: &str = "origin.couplet";
 /// # Errors
 /// When one of these is there already, or the folder cannot be written.
 pub(crate) fn make(to: &Path) -> Result<()> {
-    let files = ["ca", "edge", "origin"].map(|name| {
-        [
-            to.join(format!("{name}.pem")),
-            to.join(format!("{name}.key")),
-        ]
-    });
+    let files = files(to);
     if let Some(there) = files.iter().flatten().find(|file| file.exists()) {
         bail!(
             "{} is there already, and nodes may be using it: choose another folder",
@@ -52,6 +47,21 @@ pub(crate) fn make(to: &Path) -> Result<()> {
         folder::write_private(certificate_file, certificate.as_bytes()).with_context(wanted)?;
     }
     Ok(())
+}
+
+/// Whether all of them are there.
+pub(crate) fn are_made(to: &Path) -> bool {
+    files(to).iter().flatten().all(|file| file.exists())
+}
+
+/// The certificate and the key of the authority, of edges and of origins.
+fn files(to: &Path) -> [[PathBuf; 2]; 3] {
+    ["ca", "edge", "origin"].map(|name| {
+        [
+            to.join(format!("{name}.pem")),
+            to.join(format!("{name}.key")),
+        ]
+    })
 }
 
 fn authority() -> Result<CertifiedIssuer<'static, KeyPair>> {
@@ -108,11 +118,16 @@ mod tests {
     #[test]
     fn nothing_is_written_over() {
         let folder = tempfile::tempdir().expect("a folder");
+        assert!(!are_made(folder.path()));
         make(folder.path()).expect("made");
+        assert!(are_made(folder.path()));
         let before = std::fs::read(folder.path().join("ca.pem")).expect("read");
         let again = make(folder.path()).expect_err("refused");
         assert!(again.to_string().contains("is there already"), "{again}");
         let after = std::fs::read(folder.path().join("ca.pem")).expect("read");
         assert_eq!(before, after);
+        // With one of them gone neither will do: the rest is of an authority that has no key.
+        std::fs::remove_file(folder.path().join("ca.key")).expect("removed");
+        assert!(!are_made(folder.path()) && make(folder.path()).is_err());
     }
 }

@@ -13,7 +13,9 @@ use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
-pub(crate) use link::{EDGE_NAME, ORIGIN_NAME, make as make_link_certificates};
+pub(crate) use link::{
+    EDGE_NAME, ORIGIN_NAME, are_made as are_link_certificates_made, make as make_link_certificates,
+};
 pub(crate) use self_signed::ensure as ensure_self_signed;
 pub(crate) use watch::watch;
 

@@ -170,10 +170,7 @@ mod tests {
             assert!(after < before + GROWTH_MAX, "{before} {after}");
             let text = handle.render();
             assert_eq!(text.lines().count(), lines);
-            assert!(
-                text.contains("observed_seconds_count 4100000"),
-                "{text}"
-            );
+            assert!(text.contains("observed_seconds_count 4100000"), "{text}");
         });
     }
 }

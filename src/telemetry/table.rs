@@ -24,6 +24,38 @@ const TABLE: &[Metric] = &[
         "Lines of the log lost because they came faster than they could be written.",
         "Any: whoever reads standard error is stuck, or `log.level` is too talkative.",
     ),
+    Metric::counter("couplet_admin_requests_total", "requests")
+        .by(&[
+            Label::of("method", &["GET", "POST", "PUT", "DELETE", "other"]),
+            Label::of(
+                "outcome",
+                &["done", "unauthenticated", "forbidden", "refused", "failed"],
+            ),
+        ])
+        .says(
+            "Requests to the management API, by what became of them.",
+            "`unauthenticated` or `forbidden` in numbers: somebody tries tokens, or a tool has the \
+             wrong one. The audit log says who and from where.",
+        ),
+    Metric::counter("couplet_admin_audit_lines_dropped_total", "lines").says(
+        "Lines of the audit log lost because the disk was full or too slow.",
+        "Any: look at the disk of `admin.audit_file`.",
+    ),
+    Metric::counter("couplet_access_log_lines_total", "lines").says(
+        "Lines of the access log that were written.",
+        "None while clients come and go: the log is off, or cannot be written.",
+    ),
+    Metric::counter("couplet_access_log_lines_dropped_total", "lines")
+        .by(&[Label::of("reason", &["full", "error"])])
+        .says(
+            "Lines of the access log that were lost.",
+            "`full`: they came faster than the disk took them. `error`: the disk is full or the \
+             folder cannot be written; the service goes on without the log.",
+        ),
+    Metric::counter("couplet_access_log_errors_total", "failures").says(
+        "Failures to open, write or rename a file of the access log.",
+        "Any: look at `access_log.folder` and its disk; the log names the cause.",
+    ),
 ];
 
 /// What a node with certificates has besides: an edge for clients, every node for its links.

@@ -8,6 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::cluster::program;
+use crate::deadline::PATIENCE;
+
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -17,10 +20,22 @@ pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     answer.is_ok_and(|(status, _)| status == 200)
 }
 
+/// Runs `couplet ctl` with these words against a node: its exit code, and all it said.
+pub(crate) async fn ctl(admin: SocketAddr, words: &[&str]) -> (i32, String) {
+    let mut command = tokio::process::Command::new(program());
+    command.args(["ctl", "--server", &format!("http://{admin}")]);
+    command.args(words).kill_on_drop(true);
+    let output = timeout(PATIENCE * 4, command.output()).await;
+    let output = output.expect("it ends").expect("it starts");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output.status.code().unwrap_or(-1), text)
+}
+
 /// Adds an account.
 pub(crate) async fn add_account(admin: SocketAddr, jid: &str, password: &str) {
     let body = serde_json::json!({ "jid": jid, "password": password }).to_string();
-    let answer = request(admin, "POST", "/api/v1/account/add", &body).await;
+    let answer = request(admin, "POST", "/api/v1/accounts", &body).await;
     let is_added = answer
         .as_ref()
         .is_ok_and(|(status, _)| (200..300).contains(status));

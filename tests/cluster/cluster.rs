@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use crate::admin;
+use crate::balancer::Balancer;
 use crate::deadline::{PATIENCE, until};
 use crate::harness::process::{Process, free_address};
 use crate::proxy::Proxy;
@@ -20,6 +21,8 @@ pub(crate) struct Layout {
     pub(crate) spare_origins: usize,
     pub(crate) edges: usize,
     pub(crate) cut: Cut,
+    /// Whether clients come by way of HAProxy, and edges write access logs.
+    pub(crate) is_balanced: bool,
 }
 
 /// Where the path that can be cut lies.
@@ -39,6 +42,7 @@ pub(crate) struct Cluster {
     pub(crate) origins: Vec<Node>,
     pub(crate) edges: Vec<Node>,
     pub(crate) proxy: Option<Proxy>,
+    pub(crate) balancer: Option<Balancer>,
 }
 
 /// One node, running or not.
@@ -65,6 +69,7 @@ impl Default for Layout {
             spare_origins: 0,
             edges: 2,
             cut: Cut::Nowhere,
+            is_balanced: false,
         }
     }
 }
@@ -105,7 +110,11 @@ impl Cluster {
             } else {
                 origins[0].link
             };
-            edge.configure(&edge_config(edge, &links(first)));
+            let mut config = edge_config(edge, &links(first));
+            if layout.is_balanced {
+                config.push_str(BALANCED);
+            }
+            edge.configure(&config);
         }
         for (index, origin) in origins.iter().enumerate() {
             let advertised = match index {
@@ -120,11 +129,24 @@ impl Cluster {
         for node in origins.iter_mut().take(layout.origins).chain(&mut edges) {
             node.await_ready().await;
         }
+        let balancer = match layout.is_balanced {
+            true => Some(Balancer::start(folder, &edges).await),
+            false => None,
+        };
         Self {
             redis,
             origins,
             edges,
             proxy,
+            balancer,
+        }
+    }
+
+    /// Where clients connect.
+    pub(crate) fn doors(&self) -> Vec<SocketAddr> {
+        match &self.balancer {
+            Some(balancer) => vec![balancer.address],
+            None => self.edges.iter().map(|edge| edge.clients).collect(),
         }
     }
 
@@ -146,6 +168,11 @@ impl Cluster {
     }
 }
 
+/// What an edge behind a balancer is told besides. It is red for longer than the balancer needs to
+/// see it, twice a second, before it sends anybody away.
+const BALANCED: &str = "c2s.proxy_protocol_from = [\"127.0.0.1\"]\ndrain.wait_secs = 5\n\
+                        access_log.folder = \"access\"\naccess_log.format = \"json\"\n";
+
 fn edge_config(edge: &Node, origins: &str) -> String {
     let clients = edge.clients;
     format!(
@@ -164,7 +191,7 @@ fn origin_config(origin: &Node, advertised: SocketAddr, store: &str) -> String {
 }
 
 /// The program under test.
-fn program() -> String {
+pub(crate) fn program() -> String {
     // Another build of it, for instance an optimised one.
     std::env::var("COUPLET").unwrap_or_else(|_| env!("CARGO_BIN_EXE_couplet").to_owned())
 }
@@ -238,6 +265,11 @@ impl Node {
     /// Tells it to stop, as an operator would, and waits until it has.
     pub(crate) async fn drain(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.end().await
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         let name = self.name.clone();
         let mut status = None;
         until(&format!("{name} has drained"), PATIENCE, async || {
@@ -247,6 +279,12 @@ impl Node {
         .await;
         self.process = None;
         status.expect("it has ended")
+    }
+
+    /// What it has written down of its clients.
+    pub(crate) fn access_log(&self) -> String {
+        let file = self.folder.join("access").join("access.log");
+        fs::read_to_string(file).unwrap_or_default()
     }
 
     /// Everything it has logged.

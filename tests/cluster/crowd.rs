@@ -120,7 +120,7 @@ impl Crowd {
         for user in 0..size.online() + size.offline {
             admin::add_account(admin, &address(user), PASSWORD).await;
         }
-        let edges: Arc<[SocketAddr]> = cluster.edges.iter().map(|it| it.clients).collect();
+        let edges: Arc<[SocketAddr]> = cluster.doors().into();
         let rooms = match size.rooms {
             [] => Vec::new(),
             origins => {
@@ -164,9 +164,8 @@ impl Crowd {
             "not everybody is there: {}",
             crowd.absent(&expected)
         );
-        if let Some(mut founder) = founder {
-            let left = founder.send("</stream:stream>").await;
-            left.expect("its edge is there");
+        if let Some(founder) = founder {
+            founder.close().await.expect("its edge is there");
         }
         crowd
     }
@@ -303,7 +302,7 @@ impl Crowd {
         loop {
             let stanza = stream.next_step().await?;
             if is_answer(&stanza, "last") {
-                return stream.send("</stream:stream>").await;
+                return stream.close().await;
             }
             let _ = inbound::take(&mut self.history.lock(), user, &stanza);
         }

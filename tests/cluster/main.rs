@@ -22,6 +22,8 @@
 //! - [`ownership`]: who owns which slot.
 //! - [`redis`]: the store.
 //! - [`proxy`]: a path that can be cut.
+//! - [`balancer`]: HAProxy in front of the edges.
+//! - [`tally`]: what clients did over each connection, held against the access logs.
 //! - [`admin`]: the operator's port.
 //! - [`deadline`]: waiting with an end.
 //! - [`table`]: the results.
@@ -29,6 +31,7 @@
 #![expect(clippy::print_stdout, reason = "the results are printed")]
 
 mod admin;
+mod balancer;
 mod cases;
 mod cluster;
 mod crowd;
@@ -43,6 +46,7 @@ mod session;
 mod stage;
 mod stream;
 mod table;
+mod tally;
 mod verdict;
 
 #[path = "../suite/harness/mod.rs"]

@@ -141,7 +141,7 @@ impl Session {
         while let Some(mut stream) = self.connect().await {
             let Err(cause) = self.converse(&mut stream).await else {
                 // The case is over: nobody looks any more whether it goes politely.
-                let _ = stream.send("</stream:stream>").await;
+                let _ = stream.close().await;
                 return;
             };
             self.lose(cause);

@@ -33,7 +33,13 @@ impl Stage {
     }
 
     /// Lets everything come to rest, looks into the mailboxes and judges.
-    pub(crate) async fn finish(mut self, expected: Expected) -> Verdict {
+    pub(crate) async fn finish(self, expected: Expected) -> Verdict {
+        let (verdict, _) = self.end(expected).await;
+        verdict
+    }
+
+    /// The same, and gives the cluster back, with nobody on it.
+    pub(crate) async fn end(mut self, expected: Expected) -> (Verdict, Cluster) {
         self.crowd.quiet().await;
         self.crowd.read_stored().await;
         let mut verdict = Verdict::of(&self.crowd.records(), &expected);
@@ -41,6 +47,6 @@ impl Stage {
             verdict.complain("panic", &panic);
         }
         self.crowd.leave().await;
-        verdict
+        (verdict, self.cluster)
     }
 }

@@ -11,6 +11,7 @@ use crate::harness::client::{header, unique};
 use crate::harness::reading::{Incoming, Reading};
 use crate::harness::sasl::{self, Binding, Scram};
 use crate::harness::tree::Tree;
+use crate::tally::{self, Tally};
 
 /// XEP-0198.
 pub(crate) const SM: &str = "urn:xmpp:sm:3";
@@ -27,6 +28,9 @@ const CONNECT: Duration = Duration::from_secs(2);
 /// How long a step of a login may take: a slot may be without an owner meanwhile.
 const STEP: Duration = Duration::from_secs(12);
 
+/// The server has ended the stream without a complaint.
+const CLOSED: &str = "stream closed";
+
 /// Why a connection ended or a step failed, in words.
 pub(crate) type Cause = String;
 
@@ -36,6 +40,9 @@ pub(crate) struct Stream {
     socket: TcpStream,
     reading: Reading,
     features: Tree,
+    /// What was sent, read as the edge reads it.
+    written: Reading,
+    tally: Tally,
 }
 
 /// What `<enabled/>` says.
@@ -69,7 +76,11 @@ impl Stream {
             socket,
             reading: Reading::default(),
             features: Tree::default(),
+            written: Reading::default(),
+            tally: Tally::default(),
         };
+        let own = stream.socket.local_addr();
+        stream.tally.port = own.map_err(|it| it.to_string())?.port();
         stream.open().await?;
         stream.authenticate(user).await?;
         stream.open().await?;
@@ -175,26 +186,54 @@ impl Stream {
     /// Sends text as it is.
     pub(crate) async fn send(&mut self, text: &str) -> Result<(), Cause> {
         let sent = self.socket.write_all(text.as_bytes()).await;
-        sent.map_err(|error| format!("writing: {error}"))
+        sent.map_err(|error| format!("writing: {error}"))?;
+        self.written.push(text.as_bytes());
+        self.tally.bytes_sent += text.len() as u64;
+        while let Some(element) = self.written.next() {
+            self.tally.sent += u64::from(tally::is_stanza(&element));
+        }
+        Ok(())
+    }
+
+    /// Ends the stream in good order: reads what comes until the server has ended it too.
+    pub(crate) async fn close(mut self) -> Result<(), Cause> {
+        self.send("</stream:stream>").await?;
+        loop {
+            match self.next_step().await {
+                Ok(_) => {}
+                Err(cause) if cause == CLOSED => {
+                    self.tally.is_whole = true;
+                    return Ok(());
+                }
+                Err(cause) => return Err(cause),
+            }
+        }
     }
 
     /// The next element of the stream. Cancelled, it loses nothing.
     pub(crate) async fn next(&mut self) -> Result<Tree, Cause> {
         let mut buffer = [0; 4096];
         loop {
-            match self.reading.next() {
+            let next = self.reading.next();
+            if next.as_ref().is_some_and(tally::is_stanza) {
+                self.tally.received += 1;
+            }
+            match next {
                 Some(Incoming::Element(tree)) if tree.name == "error" => {
                     let condition = tree.condition().unwrap_or("no condition");
                     return Err(format!("stream error: {condition}"));
                 }
                 Some(Incoming::Element(tree)) => return Ok(tree),
                 Some(Incoming::Header(_)) => continue,
-                Some(Incoming::End) => return Err("stream closed".to_owned()),
+                Some(Incoming::End) => return Err(CLOSED.to_owned()),
                 Some(Incoming::Eof) | None => {}
             }
             match self.socket.read(&mut buffer).await {
                 Ok(0) => return Err("end of file".to_owned()),
-                Ok(count) => self.reading.push(&buffer[..count]),
+                Ok(count) => {
+                    self.tally.bytes_received += count as u64;
+                    self.reading.push(&buffer[..count]);
+                }
                 Err(error) => return Err(format!("reading: {error}")),
             }
         }

@@ -19,9 +19,12 @@ use crate::traffic;
 /// Metrics that rules and board name before every part of the program that measures them is
 /// there. Once one is on the page it must have samples like the others.
 const COMING: &[&str] = &[
-    "couplet_access_log_errors_total",
     "couplet_connections_ended_banned_total",
+    "couplet_edge_rules_version",
     "couplet_origin_bans",
+    "couplet_origin_domains_added",
+    "couplet_origin_rules_version",
+    "couplet_origin_sessions_expelled_total",
 ];
 
 /// What ends the name of a series of a histogram.
@@ -86,6 +89,7 @@ async fn watch(folder: &Path, alone: SocketAddr) {
         spare_origins: 0,
         edges: 2,
         cut: Cut::Nowhere,
+        is_balanced: false,
     };
     let mut cluster = Cluster::start(folder, layout).await;
     for (node, role) in [(&cluster.origins[0], "origin"), (&cluster.edges[0], "edge")] {
@@ -178,7 +182,12 @@ async fn all_names_have_samples(prometheus: &Prometheus) {
 }
 
 /// What nobody needs on the board.
-const UNSHOWN: &[&str] = &["process_threads", "process_virtual_memory_bytes"];
+const UNSHOWN: &[&str] = &[
+    // Only of those who follow stanzas.
+    "couplet_trace_spans_total",
+    "process_threads",
+    "process_virtual_memory_bytes",
+];
 
 /// Every query of the board yields something.
 async fn all_panels_show_something(prometheus: &Prometheus) {

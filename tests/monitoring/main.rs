@@ -18,7 +18,10 @@ mod rules;
 mod traffic;
 
 #[path = "../cluster/admin.rs"]
+#[expect(dead_code, reason = "made for the cases of the cluster")]
 mod admin;
+#[path = "../cluster/balancer.rs"]
+mod balancer;
 #[path = "../cluster/cluster.rs"]
 #[expect(dead_code, reason = "made for the cases of the cluster")]
 mod cluster;
@@ -32,7 +35,11 @@ mod proxy;
 #[expect(dead_code, reason = "made for the cases of the cluster")]
 mod redis;
 #[path = "../cluster/stream.rs"]
+#[expect(dead_code, reason = "made for the cases of the cluster")]
 mod stream;
+#[path = "../cluster/tally.rs"]
+#[expect(dead_code, reason = "made for the cases of the cluster")]
+mod tally;
 
 #[path = "../suite/harness/mod.rs"]
 #[expect(dead_code, reason = "made for the end-to-end suite")]

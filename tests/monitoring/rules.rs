@@ -77,7 +77,7 @@ fn every_alert_says_how_bad_it_is_and_where_to_read_on() {
         assert!(known.contains(&severity.as_str()), "{severity}");
     }
     for (alert, url) in alerts.iter().zip(values("runbook_url")) {
-        let anchor = format!("deploy/README.md#{}", alert.to_lowercase());
+        let anchor = format!("deploy/monitoring/RUNBOOK.md#{}", alert.to_lowercase());
         assert!(url.ends_with(&anchor), "{alert}: {url}");
     }
 }

@@ -3,8 +3,11 @@
 #[cfg(test)]
 mod harness;
 
+mod access_log;
+mod access_log_cluster;
 mod attacks_flood;
 mod attacks_login;
+mod attacks_proxy;
 mod attacks_register;
 mod attacks_rooms;
 mod attacks_session;
@@ -14,6 +17,7 @@ mod attacks_xml;
 mod docs;
 mod limits;
 mod login;
+mod management;
 mod metrics;
 mod operator;
 mod restart;

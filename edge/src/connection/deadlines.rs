@@ -121,6 +121,11 @@ impl Deadlines {
         };
     }
 
+    /// How long ago the client was asked what it has, if it was.
+    pub(super) fn asked_since(&self, now: u64) -> Option<u64> {
+        (self.asked != 0).then(|| now.saturating_sub(self.asked))
+    }
+
     /// The owner is to hear then what the client has.
     pub(super) fn report(&mut self, at: u64) {
         self.report = at;
@@ -227,6 +232,7 @@ impl Connection {
         if due(self.deadlines.blocked, limits.outbound_stall_secs) {
             self.edge.metrics.stalls.increment(1);
             info!(peer = %self.peer, "client takes nothing of what waits for it");
+            self.record.ends("stalled");
             self.lose(Detached::Lost);
             return;
         }
@@ -247,6 +253,7 @@ impl Connection {
         } else if is_silent {
             self.edge.metrics.ping_timeouts.increment(1);
             info!(peer = %self.peer, "client gives no sign of life");
+            self.record.ends("silent");
             (self.deadlines.pinged, self.deadlines.asked) = (0, 0);
             self.step(Event::Silent);
         } else if self.deadlines.pinged == 0

@@ -25,6 +25,7 @@
 //! - [`inbox`]: what a client has in flight, and how much that may be.
 //! - [`outbox`]: what it was sent and has not acknowledged.
 //! - [`marks`]: what it has had before.
+//! - [`record`]: what the journal is told of it.
 //! - [`wheel`]: the one timer for all connections.
 //! - [`scratch`]: the buffers connections borrow while they run.
 //!
@@ -47,6 +48,8 @@ mod outbox;
 mod place;
 
 mod reader;
+
+mod record;
 
 mod scratch;
 
@@ -78,9 +81,10 @@ use self::attachment::Attachment;
 use self::deadlines::Deadlines;
 use self::inbox::Inbox;
 pub(crate) use self::place::{Edgewide, Place};
+use self::record::Record;
 use self::scratch::Scratch;
 pub(crate) use self::transport::Socket;
-use self::transport::Transport;
+use self::transport::{Transport, names};
 use self::upward::Asked;
 pub(crate) use self::wheel::TICK_MS;
 use self::writer::OUTPUT_MAX;
@@ -138,6 +142,7 @@ pub(crate) struct Connection {
     mechanism: Option<Mechanism>,
     /// Bytes already reported.
     counted: (u64, u64),
+    record: Record,
 }
 
 /// Where a connection is in its life.
@@ -212,6 +217,10 @@ impl Connection {
             early: None,
             mechanism: None,
             counted: (0, 0),
+            record: match edge.journal.is_kept() {
+                true => Record::begin(now),
+                false => Record::default(),
+            },
             edge,
             place,
             peer,
@@ -257,6 +266,7 @@ impl Connection {
 
     /// Takes the socket back with TLS on it. `output` of the stream is written by the next run.
     pub(crate) fn secured(&mut self, tls: Box<TlsStream<Socket>>, secured: Secured) {
+        self.note_secured(names(tls.get_ref().1));
         self.transport = Transport::Tls(tls);
         self.place.set_carrier(Carrier::Tls);
         self.phase = Phase::Open;
@@ -340,8 +350,12 @@ impl Connection {
                 Phase::Open => {}
                 Phase::Securing if self.is_flushed() => return Poll::Ready(Turn::StartTls),
                 Phase::Securing => {}
-                Phase::Closing { .. } => self.close(cx, scratch),
+                Phase::Closing { .. } => {
+                    self.close(cx, scratch);
+                    self.count_bytes();
+                }
                 Phase::Gone => {
+                    self.count_bytes();
                     self.transport = Transport::Gone;
                     self.forget_requests();
                 }
@@ -403,19 +417,23 @@ impl Connection {
     /// Reports the bytes moved since the last time.
     fn count_bytes(&mut self) {
         let counts = self.transport.counts();
+        let more_in = counts.0.saturating_sub(self.counted.0);
+        let more_out = counts.1.saturating_sub(self.counted.1);
         let metrics = &self.edge.metrics;
-        if counts.0 > self.counted.0 {
-            metrics.bytes_in.increment(counts.0 - self.counted.0);
+        if more_in > 0 {
+            metrics.bytes_in.increment(more_in);
         }
-        if counts.1 > self.counted.1 {
-            metrics.bytes_out.increment(counts.1 - self.counted.1);
+        if more_out > 0 {
+            metrics.bytes_out.increment(more_out);
         }
+        self.record.moved(more_in, more_out);
         self.counted = counts;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.note_disconnect();
         // First: whoever tells a new owner what to expect finds the session in either place.
         self.depart();
         if let Some(slot) = self.slot {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use couplet_proto::journal::Journal;
 use couplet_proto::link::id::ConnectionId;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -25,6 +26,7 @@ pub(crate) struct Edgewide {
     pub(crate) link: Arc<Link>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
+    pub(crate) journal: Journal,
     pub(crate) wheel: Wheel,
     pub(crate) admission: Admission,
     /// Connections that exist, those in a handshake included.
@@ -53,6 +55,7 @@ impl Edgewide {
         setup: Arc<Setup>,
         link: Arc<Link>,
         clock: Clock,
+        journal: Journal,
         random: StdRng,
     ) -> Self {
         Self {
@@ -61,6 +64,7 @@ impl Edgewide {
             metrics: Arc::clone(&link.metrics),
             link,
             clock,
+            journal,
             wheel: Wheel::new(),
             admission: Admission::new(&limits),
             population: AtomicUsize::new(0),
@@ -133,6 +137,11 @@ impl Place {
     /// The connection now runs over this.
     pub(crate) fn set_carrier(&mut self, carrier: Carrier) {
         self.count(|place| place.carrier = carrier);
+    }
+
+    /// How far the connection has come.
+    pub(super) fn stage(&self) -> Stage {
+        self.stage
     }
 
     /// The connection has come this far.

@@ -31,6 +31,7 @@ impl Connection {
                     debug!(peer = %self.peer, "client closed its socket");
                     // What it sent before may have an answer, and it may still be reading.
                     self.write(cx, now);
+                    self.record.ends("eof");
                     self.lose(Detached::Lost);
                     return;
                 }
@@ -41,6 +42,7 @@ impl Connection {
                 }
                 Poll::Ready(Err(error)) => {
                     debug!(peer = %self.peer, %error, "client's socket broke");
+                    self.record.ends("reset");
                     self.lose(Detached::Lost);
                     return;
                 }

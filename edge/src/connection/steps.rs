@@ -2,8 +2,10 @@
 
 use bytes::Bytes;
 use couplet_proto::Jid;
-use couplet_proto::link::frame::{Detached, ToEdge};
+use couplet_proto::journal;
+use couplet_proto::link::frame::{Detached, ResumeError, ToEdge};
 use couplet_proto::link::id::SessionId;
+use couplet_proto::xmpp::error::{Condition, StreamCondition};
 use tracing::{debug, info};
 
 use super::attachment::Attachment;
@@ -18,6 +20,7 @@ impl Connection {
     /// Follows signals.
     pub(super) fn heed(&mut self, signals: Signals) {
         if signals.abort {
+            self.record.ends("cut-off");
             // What is left to say is left to the link.
             self.depart();
             self.ups.clear();
@@ -27,6 +30,7 @@ impl Connection {
         if signals.overflow {
             self.edge.metrics.overflows.increment(1);
             info!(peer = %self.peer, "client does not read: too much waits for it");
+            self.record.ends("overflow");
             self.lose(Detached::Lost);
         }
         if signals.shutdown && self.phase == Phase::Open && !self.deadlines.is_leaving() {
@@ -62,7 +66,12 @@ impl Connection {
                 self.framer.restart();
                 self.phase = Phase::Securing;
             }
+            Action::LoginFailed {
+                condition,
+                mechanism,
+            } => self.note_login_failed(condition, &mechanism),
             Action::Authenticated => {
+                self.note_authenticated();
                 self.framer.restart();
                 self.framer.set_budget(self.edge.limits.after_auth);
                 self.framer.count_total(false);
@@ -73,6 +82,7 @@ impl Connection {
             }
             Action::Bound { session, jid } => {
                 debug!(%session, %jid, peer = %self.peer, "session bound");
+                self.note_session(journal::Event::Bind, session, &jid);
                 self.hold(session, jid, 0);
             }
             Action::Resumed {
@@ -82,6 +92,7 @@ impl Connection {
                 acked,
             } => {
                 debug!(%session, %jid, peer = %self.peer, "session resumed");
+                self.note_session(journal::Event::Resume, session, &jid);
                 self.edge.metrics.resumed.increment(1);
                 // Its former connection here is the past.
                 if let Some(slot) = self.slot {
@@ -97,20 +108,32 @@ impl Connection {
             Action::Acked(count) => self.acked(count),
             Action::Answered(condition) => {
                 self.edge.metrics.stanza_errors(condition).increment(1);
-            }
-            Action::Close(condition) => {
-                if let Some(condition) = condition {
-                    self.edge.metrics.stream_errors(condition).increment(1);
-                    let condition = condition.name();
-                    info!(peer = %self.peer, condition, "stream ended with an error");
-                }
-                self.input.clear();
-                if self.phase != Phase::Gone {
-                    self.phase = Phase::Closing { is_shut: false };
-                    let now = self.edge.clock.now_ms();
-                    self.deadlines.closing(now + CLOSING_MS);
+                if self.place.stage() == Stage::Authenticated {
+                    // Until there is a session nothing else is answered.
+                    self.note_no_session(journal::Event::Bind, condition);
                 }
             }
+            Action::Close(condition) => self.end_stream(condition),
+        }
+    }
+
+    /// The stream is over, with this error if it is one.
+    fn end_stream(&mut self, condition: Option<StreamCondition>) {
+        if let Some(condition) = condition {
+            self.edge.metrics.stream_errors(condition).increment(1);
+            if condition == StreamCondition::SeeOtherHost {
+                self.note_redirect();
+            }
+            let condition = condition.name();
+            self.record.ends(condition);
+            info!(peer = %self.peer, condition, "stream ended with an error");
+        }
+        self.record.ends("closed");
+        self.input.clear();
+        if self.phase != Phase::Gone {
+            self.phase = Phase::Closing { is_shut: false };
+            let now = self.edge.clock.now_ms();
+            self.deadlines.closing(now + CLOSING_MS);
         }
     }
 
@@ -134,12 +157,14 @@ impl Connection {
                 self.asked = None;
                 self.edge.metrics.bound.increment(1);
             }
-            ToEdge::BindRefused { .. } => {
+            ToEdge::BindRefused { error, .. } => {
                 self.asked = None;
                 self.edge.metrics.binds_failed.increment(1);
+                self.note_no_session(journal::Event::Bind, error.condition);
             }
-            ToEdge::ResumeRefused { .. } => {
+            ToEdge::ResumeRefused { why, .. } => {
                 self.asked = None;
+                self.note_no_session(journal::Event::Resume, refusal(*why));
                 self.edge.metrics.resumptions_failed.increment(1);
             }
             _ => {}
@@ -168,6 +193,9 @@ impl Connection {
         }
         self.check_window();
         let now = self.edge.clock.now_ms();
+        if let Some(millis) = self.deadlines.asked_since(now) {
+            self.record.acked_after(millis);
+        }
         self.deadlines.asked(now, self.stream.awaits_ack(), true);
     }
 
@@ -186,5 +214,14 @@ impl Connection {
         self.step(Event::ClientGone(reason));
         self.output.clear();
         self.phase = Phase::Gone;
+    }
+}
+
+/// The condition a refused resumption is told with.
+fn refusal(why: ResumeError) -> Condition {
+    match why {
+        ResumeError::NotFound => Condition::ItemNotFound,
+        ResumeError::NotAuthorized => Condition::NotAuthorized,
+        ResumeError::HandledTooHigh { .. } => Condition::UndefinedCondition,
     }
 }

@@ -1,9 +1,11 @@
 //! Transport: the bytes of one client, plain or through TLS.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustls::ServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
@@ -113,6 +115,17 @@ impl Transport {
         }
     }
 
+    /// The address of ours that the client came to; `None` when that cannot be seen.
+    pub(crate) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.tcp.local_addr().ok(),
+            Self::Tls(tls) => tls.get_ref().0.tcp.local_addr().ok(),
+            #[cfg(feature = "simulation")]
+            Self::Pipe(_) => None,
+            Self::Gone => None,
+        }
+    }
+
     /// The plain socket, leaving nothing; `None` when there is none.
     pub(crate) fn take_tcp(&mut self) -> Option<Socket> {
         match std::mem::replace(self, Self::Gone) {
@@ -176,4 +189,11 @@ impl Transport {
             Self::Gone => Poll::Ready(Ok(())),
         }
     }
+}
+
+/// The version of TLS and the cipher suite that were agreed.
+pub(super) fn names(tls: &ServerConnection) -> Option<(&'static str, &'static str)> {
+    let version = tls.protocol_version()?.as_str()?;
+    let suite = tls.negotiated_cipher_suite()?.suite().as_str()?;
+    Some((version, suite))
 }

@@ -63,6 +63,7 @@ impl Connection {
                 ..
             } => {
                 self.edge.metrics.stanzas_in(stanza.kind).increment(1);
+                self.record.stanza_in();
                 *entered = self.edge.clock.now_ms();
                 let kept = keeps.then(|| Kept::Stanza(Arc::clone(stanza), *entered));
                 self.inbox.sent(*number, stanza.wire_bytes(), kept);
@@ -72,7 +73,9 @@ impl Connection {
                 self.inbox.sent(*number, answer.wire_bytes(), kept);
             }
             ToOrigin::Authenticate(_, request) => {
-                self.mechanism = Some(Mechanism::of(&request.mechanism));
+                let mechanism = Mechanism::of(&request.mechanism);
+                self.mechanism = Some(mechanism);
+                self.record.claims(&request.account, mechanism.name());
                 self.enter(slot);
                 self.await_turn();
             }

@@ -138,6 +138,7 @@ impl Connection {
         delivered.stanza.write_to(to, &mut self.output);
         let out = self.edge.metrics.stanzas_out(delivered.stanza.kind);
         out.increment(1);
+        self.record.stanza_out();
         let entry = Unacked {
             stanza: delivered.stanza,
             source: delivered.source,
@@ -149,6 +150,7 @@ impl Connection {
     fn put(&mut self, stanza: &Stanza) {
         stanza.write(&mut self.output);
         self.edge.metrics.stanzas_out(stanza.kind).increment(1);
+        self.record.stanza_out();
     }
 
     /// Asks a client that counts what it has, after something was written.
@@ -199,6 +201,7 @@ impl Connection {
             }
             Poll::Ready(Err(error)) => {
                 debug!(peer = %self.peer, %error, "client's socket broke");
+                self.record.ends("reset");
                 self.lose(Detached::Lost);
             }
             Poll::Pending => {

@@ -114,6 +114,8 @@ pub(crate) enum Pushed {
 struct Inner {
     items: VecDeque<Item>,
     bytes: usize,
+    /// The most items that ever waited.
+    depth_max: usize,
     /// The highest number taken.
     taken: u64,
     /// Nothing of an earlier epoch enters.
@@ -152,6 +154,7 @@ impl Queue {
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
+                depth_max: 0,
                 taken: 0,
                 floor: Epoch::default(),
                 heard: Epoch::default(),
@@ -184,6 +187,7 @@ impl Queue {
         }
         inner.bytes += item.bytes();
         inner.items.push_back(item);
+        inner.depth_max = inner.depth_max.max(inner.items.len());
         if inner.is_over(self.bounds) {
             inner.overflow();
         }
@@ -274,6 +278,11 @@ impl Queue {
     /// The epoch of the last frame from an owner of the session.
     pub(crate) fn heard(&self) -> Epoch {
         self.lock().heard
+    }
+
+    /// The most items that ever waited.
+    pub(crate) fn depth_max(&self) -> u64 {
+        self.lock().depth_max as u64
     }
 
     /// Whether the task waits for credit. Returns the highest number taken, so that none passes

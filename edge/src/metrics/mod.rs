@@ -23,6 +23,8 @@ pub const PACED: &str = "couplet_connections_paced_total";
 pub const HANDSHAKES: &str = "couplet_tls_handshakes_total";
 /// How long TLS handshakes took.
 pub const HANDSHAKE_SECONDS: &str = "couplet_tls_handshake_seconds";
+/// What balancers said first on their connections (PROXY protocol), by `version` and `outcome`.
+pub const PROXY_HEADERS: &str = "couplet_edge_proxy_headers_total";
 /// Bytes on client sockets, by `direction`.
 pub const BYTES: &str = "couplet_client_bytes_total";
 /// Stanzas on client sockets, by `kind` and `direction`.
@@ -100,6 +102,23 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mechanism(u8);
 
+/// What came first on connections from balancers; arrays by version.
+pub(crate) struct ProxyHeaders {
+    /// The client's address.
+    pub(crate) accepted: [Counter; 2],
+    /// None: the balancer comes on its own behalf, or does not know.
+    pub(crate) local: [Counter; 2],
+    pub(crate) malformed: [Counter; 2],
+    /// Something else than a header.
+    pub(crate) missing: Counter,
+    /// Nothing, until the connection ended.
+    pub(crate) closed: Counter,
+    /// Nothing, for too long.
+    pub(crate) late: Counter,
+    /// Too many others were waited for.
+    pub(crate) crowded: Counter,
+}
+
 /// The edge's handles.
 pub(crate) struct Metrics {
     connections: [[Gauge; 3]; 2],
@@ -108,6 +127,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_pace: Counter,
     pub(crate) refused_draining: Counter,
     pub(crate) paced: Counter,
+    pub(crate) proxy_headers: ProxyHeaders,
     pub(crate) handshakes: Counter,
     pub(crate) handshake_failures: Counter,
     pub(crate) handshake_seconds: Histogram,
@@ -151,6 +171,30 @@ impl Mechanism {
         let index = MECHANISMS.iter().position(|known| *known == name);
         Self(u8::try_from(index.unwrap_or(other)).expect("a short table"))
     }
+
+    /// Its label.
+    pub(crate) fn name(self) -> &'static str {
+        MECHANISMS[usize::from(self.0)]
+    }
+}
+
+// === impl ProxyHeaders ===
+
+impl ProxyHeaders {
+    fn new() -> Self {
+        let header =
+            |version, outcome| counter!(PROXY_HEADERS, "version" => version, "outcome" => outcome);
+        let both = |outcome| ["1", "2"].map(|version| header(version, outcome));
+        Self {
+            accepted: both("accepted"),
+            local: both("local"),
+            malformed: both("malformed"),
+            missing: header("none", "missing"),
+            closed: header("none", "closed"),
+            late: header("none", "late"),
+            crowded: header("none", "crowded"),
+        }
+    }
 }
 
 // === impl Metrics ===
@@ -171,6 +215,7 @@ impl Metrics {
             refused_pace: refused("pace"),
             refused_draining: refused("draining"),
             paced: counter!(PACED),
+            proxy_headers: ProxyHeaders::new(),
             handshakes: counter!(HANDSHAKES, "outcome" => "success"),
             handshake_failures: counter!(HANDSHAKES, "outcome" => "failure"),
             handshake_seconds: histogram!(HANDSHAKE_SECONDS),

@@ -51,6 +51,23 @@ pub const TABLE: &[Metric] = &[
         "Normal when many come at once. All the time: find out who it is, or raise \
          `limits.new_connections_per_second`.",
     ),
+    Metric::counter(super::PROXY_HEADERS, "connections")
+        .by(&[
+            Label::of("version", &["1", "2", "none"]),
+            Label::of(
+                "outcome",
+                &[
+                    "accepted", "local", "malformed", "missing", "closed", "late", "crowded",
+                ],
+            ),
+        ])
+        .says(
+            "What balancers said first on their connections (PROXY protocol). With any outcome but \
+             `accepted` and `local` the connection was closed.",
+            "`missing`: the balancer does not send the header, or somebody else connects from \
+             `c2s.proxy_protocol_from`. `malformed`: it sends something else. `late`, `crowded`: \
+             it is broken.",
+        ),
     Metric::counter(super::HANDSHAKES, "handshakes").by(&[OUTCOME]).says(
         "TLS handshakes.",
         "Failures above some percent: an expired certificate, one that is missing, or scanners.",

@@ -53,10 +53,7 @@ impl Failure {
 
     /// The edge drains: the client is told where to go, if that is known.
     pub(super) fn moved_away(reply: &Reply<'_>) -> Self {
-        let hosts = &reply.setup.see_other_host;
-        // One of them, evenly: connections are numbered one by one.
-        let chosen = usize::try_from(reply.connection.0).unwrap_or(0) % hosts.len().max(1);
-        match hosts.get(chosen) {
+        match reply.setup.other_host(reply.connection) {
             None => Self::new(StreamCondition::SystemShutdown),
             Some(host) => Self {
                 detail: Detail::Host(Arc::clone(host)),

@@ -1,13 +1,14 @@
 //! What moves a stream and what it asks for: the whole contract with the connection's task.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use couplet_proto::Jid;
 use couplet_proto::link::frame::{Detached, ToEdge, ToOrigin};
-use couplet_proto::link::id::SessionId;
+use couplet_proto::link::id::{ConnectionId, SessionId};
 use couplet_proto::slot::Slot;
-use couplet_proto::xmpp::error::{Condition, StreamCondition};
+use couplet_proto::xmpp::error::{Condition, SaslCondition, StreamCondition};
 use smallvec::SmallVec;
 
 use crate::framing::{Budget, FramingError, Item};
@@ -100,6 +101,13 @@ pub enum Action {
     /// The client is who it says: restart the framer for the next stream, give it
     /// [`Setup::after_auth`] per stanza, stop counting in total.
     Authenticated,
+    /// Nothing to do: an attempt to authenticate has failed, for the journal.
+    LoginFailed {
+        /// What the client was told.
+        condition: SaslCondition,
+        /// The mechanism it wanted, in its own words if it is none of ours.
+        mechanism: Cow<'static, str>,
+    },
     /// Send this to the owner of the slot; wait while there is no room. Only
     /// [`ToOrigin::Stanza`] and [`ToOrigin::Answer`] take credit and are answered by `Taken`.
     Up(Slot, ToOrigin),
@@ -132,3 +140,15 @@ pub enum Action {
 
 /// The actions of one step; hardly ever more than two.
 pub type Actions = SmallVec<[Action; 2]>;
+
+// === impl Setup ===
+
+impl Setup {
+    /// Where this client is sent when the edge drains: one of the hosts, evenly, since connections
+    /// are numbered one by one.
+    pub(crate) fn other_host(&self, connection: ConnectionId) -> Option<&Arc<str>> {
+        let hosts = &self.see_other_host;
+        let chosen = usize::try_from(connection.0).unwrap_or(0) % hosts.len().max(1);
+        hosts.get(chosen)
+    }
+}

@@ -1,5 +1,6 @@
 //! Negotiation: everything before a resource is bound, in one box that is dropped then.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -31,6 +32,8 @@ pub(super) struct Negotiation {
     pub(super) lang: Option<ByteStr>,
     /// Who the client is, once it has proved it.
     pub(super) identity: Option<Identity>,
+    /// The mechanism the client last wanted, in its own words if it is none of ours.
+    pub(super) wanted: Cow<'static, str>,
     /// Failed attempts to authenticate, then to bind.
     pub(super) failures: u32,
     /// Whether our header is out in the current stream.
@@ -90,6 +93,7 @@ impl Negotiation {
             domain: None,
             lang: None,
             identity: None,
+            wanted: Cow::Borrowed(""),
             failures: 0,
             is_open: false,
             seed,

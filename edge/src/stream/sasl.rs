@@ -4,6 +4,8 @@
 //! holds no verifier and judges no password. A username that cannot be one goes the same way as
 //! an unknown one, so that both look and cost the same to whoever is guessing.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -17,6 +19,9 @@ use super::event::Action;
 use super::mechanism::{self, Claim, Mechanism};
 use super::negotiation::{Exchange, Identity, Negotiation, Step, hex};
 use super::{Next, Outcome, Reply, unexpected};
+
+/// So much is repeated of the name of a mechanism that does not exist; a real one has 20 at most.
+const MECHANISM_CHARS_MAX: usize = 64;
 
 /// The mechanisms offered on this stream as it stands now.
 pub(super) fn offered(negotiation: &Negotiation) -> impl Iterator<Item = &'static Mechanism> {
@@ -120,7 +125,12 @@ pub(super) fn answer(
 /// The origin of the exchange cannot be reached any more: the client may begin another.
 pub(super) fn give_up(negotiation: &mut Negotiation, reply: &mut Reply<'_>) -> Outcome {
     // No fault of the client's, so it does not count as one.
-    say_failure(SaslCondition::TemporaryAuthFailure, None, reply);
+    say_failure(
+        negotiation,
+        SaslCondition::TemporaryAuthFailure,
+        None,
+        reply,
+    );
     let step = std::mem::replace(&mut negotiation.step, Step::Choice);
     if let Step::AwaitOrigin(exchange) = step {
         abort(exchange, reply);
@@ -140,6 +150,10 @@ pub(super) fn abort(exchange: Exchange, reply: &mut Reply<'_>) {
 fn begin(negotiation: &mut Negotiation, auth: &Element, reply: &mut Reply<'_>) -> Outcome {
     let name = auth.get("mechanism").unwrap_or_default();
     let known = Mechanism::from_name(name);
+    negotiation.wanted = match known {
+        Some(known) => Cow::Borrowed(known.name),
+        None => Cow::Owned(name.chars().take(MECHANISM_CHARS_MAX).collect()),
+    };
     let chosen = known.filter(|known| offered(negotiation).any(|offered| offered == *known));
     let condition = match (chosen, known) {
         _ if negotiation.needs_tls(reply) => SaslCondition::EncryptionRequired,
@@ -209,11 +223,21 @@ fn fail(
     text: Option<&'static str>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    say_failure(condition, text, reply);
+    say_failure(negotiation, condition, text, reply);
     negotiation.count_failure(reply)
 }
 
-fn say_failure(condition: SaslCondition, text: Option<&'static str>, reply: &mut Reply<'_>) {
+fn say_failure(
+    negotiation: &mut Negotiation,
+    condition: SaslCondition,
+    text: Option<&'static str>,
+    reply: &mut Reply<'_>,
+) {
+    let mechanism = std::mem::take(&mut negotiation.wanted);
+    reply.actions.push(Action::LoginFailed {
+        condition,
+        mechanism,
+    });
     let text = text.map(|text| {
         Element::new("text", ns::SASL)
             .attr("xml:lang", "en")

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use super::announce::Announcer;
 use super::map::Way;
+use super::noted::{self, FormerOwners};
 use super::plan::{self, Action, Gain, Move, Node, Planner, Standing, Whereabouts};
 use crate::metrics;
 use crate::shard::actor::Surroundings;
@@ -139,12 +140,13 @@ impl Keeper {
     async fn step(&mut self, event: plan::Event) {
         let is_beat = matches!(event, plan::Event::Beaten(_));
         let now = self.now();
+        let former = self.former_owners(&event);
         let actions = self.planner.step(event, now);
         if actions.is_empty() && !is_beat {
             return;
         }
         for action in actions {
-            self.carry_out(action).await;
+            self.carry_out(action, &former).await;
         }
         let standing = self.planner.standing(now);
         if *self.standing.borrow() != standing {
@@ -166,7 +168,18 @@ impl Keeper {
         }
     }
 
-    async fn carry_out(&mut self, action: Action) {
+    /// Who owned the slots that were asked for, for the journal.
+    fn former_owners(&self, event: &plan::Event) -> FormerOwners {
+        match event {
+            plan::Event::Taken(slots, Some(_)) if self.surroundings.journal.is_kept() => {
+                let owner = |slot: &Slot| Some((*slot, self.planner.owner(*slot)?.clone()));
+                slots.iter().filter_map(owner).collect()
+            }
+            _ => FormerOwners::default(),
+        }
+    }
+
+    async fn carry_out(&mut self, action: Action, former: &FormerOwners) {
         match action {
             Action::ReadOwners(number) => {
                 let registry = Arc::clone(&self.registry);
@@ -193,15 +206,19 @@ impl Keeper {
                     plan::Event::Yielded(slots, left.unwrap_or_default())
                 });
             }
-            Action::Own(gains) => self.own(gains).await,
+            Action::Own(gains) => self.own(gains, former).await,
             Action::Leave(slots) => self.leave(slots).await,
-            Action::Release(slots) => self.release(slots),
+            Action::Release(slots) => {
+                self.note_lost(&slots, noted::LEFT);
+                self.release(slots);
+            }
             Action::Lose(slots) => {
                 for (slot, epoch) in &slots {
                     tracing::warn!(%slot, %epoch, "another node owns this slot now");
                     metrics::lost_slot();
                     self.bring(*slot, Change::Lose).await;
                 }
+                self.note_lost(&slots, noted::TAKEN);
                 self.release(slots);
             }
             Action::Answer(number, left) => {
@@ -230,7 +247,7 @@ impl Keeper {
     }
 
     /// Begins to own slots: the shards first, then those who will speak to them.
-    async fn own(&self, gains: Vec<Gain>) {
+    async fn own(&self, gains: Vec<Gain>, former: &FormerOwners) {
         let Surroundings { edges, owners, .. } = &self.surroundings;
         for gain in &gains {
             let change = Change::Take(gain.epoch, edges.of(gain.slot));
@@ -244,6 +261,7 @@ impl Keeper {
             let paused = Duration::from_millis(now.saturating_sub(gain.since));
             metrics::gained_slot(gain.cause.name(), paused.as_secs_f64());
         }
+        noted::gained(&self.surroundings.journal, &self.me, &gains, former, now);
         tracing::info!(
             slots = gains.len(),
             cause = gains[0].cause.name(),
@@ -273,6 +291,11 @@ impl Keeper {
             }
             plan::Event::Left(slots)
         });
+    }
+
+    fn note_lost(&self, slots: &[(Slot, Epoch)], reason: &'static str) {
+        let target = |slot| self.planner.target(slot);
+        noted::lost(&self.surroundings.journal, &self.me, slots, reason, target);
     }
 
     /// Owns slots no longer.

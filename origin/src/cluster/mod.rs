@@ -8,6 +8,7 @@
 //!
 //! - `lease`: whether this node may act as the owner of its slots.
 //! - `keeper`: carries out what the planner decides.
+//! - `noted`: what the journal is told of slots.
 //! - `announce`: tells every link which slots this node owns.
 //! - [`plan`]: decides, without I/O.
 //! - `map`: where each slot's owner is, as this process knows it.
@@ -16,6 +17,8 @@
 pub(crate) mod lease;
 
 mod keeper;
+
+mod noted;
 
 pub(crate) mod announce;
 
@@ -192,13 +195,13 @@ impl Cluster {
         is_heard && self.standing.borrow().is_settled && !self.member.borrow().is_draining
     }
 
-    /// Gives this node's slots away, or takes its share again.
-    pub(crate) fn set_draining(&self, is_draining: bool) {
+    /// Gives this node's slots away, or takes its share again. Whether that is new.
+    pub(crate) fn set_draining(&self, is_draining: bool) -> bool {
         self.member.send_if_modified(|member| {
             let is_new = member.is_draining != is_draining;
             member.is_draining = is_draining;
             is_new
-        });
+        })
     }
 
     /// Waits until this node owns nothing any more, or nobody is there to take it.

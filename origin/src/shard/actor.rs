@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use couplet_proto::journal::Journal;
 use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::id::{EdgeId, PeerId};
 use couplet_proto::link::peer::{Settled, ToPeer};
@@ -69,6 +70,8 @@ pub(crate) struct Surroundings {
     pub(crate) commit_timeout: Duration,
     /// Whether what is owned may be acted on; `None` where nobody else can take it.
     pub(crate) lease: Option<Arc<Lease>>,
+    /// Who is told of slots that come and go.
+    pub(crate) journal: Journal,
 }
 
 /// A shard at work.

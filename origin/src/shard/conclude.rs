@@ -3,6 +3,7 @@
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
+use couplet_proto::journal::{Entry, Event};
 use couplet_proto::link::id::{SessionId, Source};
 use couplet_proto::slot::Slot;
 use couplet_proto::{Jid, Stanza};
@@ -176,6 +177,7 @@ impl Shard {
                 return None;
             }
             Effect::Sleeps(session, until) => {
+                self.note_sleep(resident, session);
                 self.asleep.insert((until, session));
                 return None;
             }
@@ -188,6 +190,22 @@ impl Shard {
                 return None;
             }
         })
+    }
+
+    /// A session that its client may ask for again waits from now on.
+    fn note_sleep(&self, resident: &Resident, id: SessionId) {
+        let journal = &self.shared.config.journal;
+        let session = resident.account.session(id).filter(|session| {
+            let managed = session.managed.as_ref();
+            managed.is_some_and(|managed| managed.resume_secs > 0)
+        });
+        if let Some(session) = session {
+            journal.note(|| Entry {
+                jid: Some(&session.jid),
+                session: Some(id),
+                ..Entry::new(Event::Hibernate)
+            });
+        }
     }
 
     /// Who waits for what this handler does.

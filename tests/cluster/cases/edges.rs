@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitStatus;
 
+use crate::cluster::Layout;
+use crate::crowd::Size;
 use crate::stage::Stage;
+use crate::tally;
 use crate::verdict::{Expected, Verdict};
 
 pub(super) async fn killed(folder: PathBuf) -> Verdict {
@@ -38,6 +41,13 @@ pub(super) async fn killed_with_origin(folder: PathBuf) -> Verdict {
 
 pub(super) async fn rolling(folder: PathBuf) -> Verdict {
     let mut stage = Stage::usual(&folder).await;
+    let statuses = restart_all(&mut stage).await;
+    let verdict = stage.finish(ends(&[0, 1])).await;
+    all_resumed(in_order(verdict, &statuses), 16)
+}
+
+/// Drains and starts again every node in turn; how each ended.
+async fn restart_all(stage: &mut Stage) -> Vec<ExitStatus> {
     let mut statuses = Vec::new();
     for index in 0..stage.cluster.origins.len() {
         statuses.push(stage.cluster.origins[index].drain().await);
@@ -49,8 +59,39 @@ pub(super) async fn rolling(folder: PathBuf) -> Verdict {
         stage.cluster.edges[index].run().await;
         stage.crowd.everyone_is_heard().await;
     }
-    let verdict = stage.finish(ends(&[0, 1])).await;
-    all_resumed(in_order(verdict, &statuses), 16)
+    statuses
+}
+
+/// As [`rolling`], with the clients behind HAProxy: all of them come back by the same door. What the
+/// edges wrote down of them must add up.
+pub(super) async fn rolling_behind_balancer(folder: PathBuf) -> Verdict {
+    tally::begin();
+    let layout = Layout {
+        origins: 2,
+        is_balanced: true,
+        ..Layout::default()
+    };
+    let mut stage = Stage::set(&folder, layout, Size::default()).await;
+    let statuses = restart_all(&mut stage).await;
+    // Both edges are one door.
+    let expected = Expected {
+        edge_ends: BTreeMap::from([(0, 2)]),
+        ..Expected::default()
+    };
+    let (verdict, mut cluster) = stage.end(expected).await;
+    let mut verdict = all_resumed(in_order(verdict, &statuses), 16);
+    for edge in &mut cluster.edges {
+        // With its end everything is written.
+        edge.drain().await;
+    }
+    let (wrong, connections) = tally::compare(&cluster);
+    for text in wrong {
+        verdict.complain("access log", &text);
+    }
+    if connections < 40 {
+        verdict.complain("access log", &format!("only {connections} connections"));
+    }
+    verdict
 }
 
 /// These edges end once each.

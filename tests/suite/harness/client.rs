@@ -149,6 +149,11 @@ impl Client {
         }
     }
 
+    /// The port this end of the connection has.
+    pub(crate) fn port(&self) -> u16 {
+        self.socket().local_addr().expect("connected").port()
+    }
+
     /// Sends text as it is.
     pub(crate) fn send(&mut self, text: &str) {
         self.send_bytes(text.as_bytes())

@@ -1,5 +1,6 @@
 //! The verbs tests are written in: a server process, a plain client, a player of scenes.
 
+pub(crate) mod access_log;
 pub(crate) mod attack;
 pub(crate) mod client;
 pub(crate) mod page;

@@ -39,7 +39,8 @@ impl Server {
         Self::start_in(tempfile::tempdir().expect("a temporary folder"), settings)
     }
 
-    fn start_in(folder: TempDir, settings: &[&str]) -> Self {
+    /// The same in a folder that has something in it.
+    pub(crate) fn start_in(folder: TempDir, settings: &[&str]) -> Self {
         let mut settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
         for (key, default) in DEFAULTS {
             let is_set = settings.iter().any(|setting| {
@@ -126,16 +127,7 @@ impl Server {
 
     /// Asks the operator's port; status and body, `None` when nobody answers.
     pub(crate) fn http(&self, path: &str) -> Option<(u16, String)> {
-        let mut socket = TcpStream::connect(self.admin).ok()?;
-        socket.set_read_timeout(Some(PATIENCE)).ok()?;
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        socket.write_all(request.as_bytes()).ok()?;
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).ok()?;
-        let code = answer.split(' ').nth(1)?.parse().ok()?;
-        let body = answer.split_once("\r\n\r\n")?.1.to_owned();
-        Some((code, body))
+        fetch(self.admin, path)
     }
 
     /// Runs `couplet ctl` with these words against this server, `input` at its standard input.
@@ -240,3 +232,16 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("registration.per_hour_per_address", "100000"),
     ("log.level", "\"info\""),
 ];
+
+/// Asks an operator's port; status and body, `None` when nobody answers.
+pub(crate) fn fetch(admin: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut socket = TcpStream::connect(admin).ok()?;
+    socket.set_read_timeout(Some(PATIENCE)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).ok()?;
+    let code = answer.split(' ').nth(1)?.parse().ok()?;
+    let body = answer.split_once("\r\n\r\n")?.1.to_owned();
+    Some((code, body))
+}

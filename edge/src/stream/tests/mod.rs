@@ -85,6 +85,8 @@ const BIND: &str = "> <iq type='set' id='b'><bind xmlns='BINDING'/></iq>
      </iq>
      ! bound juliet@localhost/balcony";
 
+const SASL_FAILURE: &str = "<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'>";
+
 /// A stream with its framer, and what they have produced.
 struct Player {
     setup: Arc<Setup>,
@@ -282,8 +284,12 @@ impl Player {
                 }
             }
         }
+        let failed = actions
+            .iter()
+            .filter(|action| matches!(action, Action::LoginFailed { .. }));
+        assert_eq!(failed.count(), said.matches(SASL_FAILURE).count(), "{said}");
         for action in actions {
-            if matches!(action, Action::Answered(_)) {
+            if matches!(action, Action::Answered(_) | Action::LoginFailed { .. }) {
                 continue;
             }
             self.done.push(describe(&action));
@@ -302,6 +308,7 @@ impl Player {
                 | Action::Resumed { .. }
                 | Action::Acked(_)
                 | Action::Answered(_)
+                | Action::LoginFailed { .. }
                 | Action::Close(_) => {}
             }
         }

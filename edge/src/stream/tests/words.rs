@@ -15,6 +15,10 @@ pub(super) fn describe(action: &Action) -> String {
     match action {
         Action::StartTls => "starttls".to_owned(),
         Action::Authenticated => "authenticated".to_owned(),
+        Action::LoginFailed {
+            condition,
+            mechanism,
+        } => format!("failed {mechanism} {}", condition.name()),
         Action::Up(_, frame) => format!("up {}", describe_frame(frame)),
         Action::Bound { jid, .. } => format!("bound {jid}"),
         Action::Resumed {

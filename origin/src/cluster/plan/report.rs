@@ -103,6 +103,16 @@ impl Planner {
         }
     }
 
+    /// The stored owner of a slot.
+    pub(crate) fn owner(&self, slot: Slot) -> Option<&NodeId> {
+        self.owners.of(slot).map(|owner| &owner.node)
+    }
+
+    /// Who should own a slot.
+    pub(crate) fn target(&self, slot: Slot) -> Option<&NodeId> {
+        self.target.of(slot)
+    }
+
     /// Everyone in the last view, in order of their ids.
     pub fn nodes(&self, now: u64) -> Vec<Node> {
         let view = self.members.view().iter();

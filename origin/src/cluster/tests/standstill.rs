@@ -153,7 +153,7 @@ async fn shards_wait_and_drop_what_they_have_lost() {
         node: NodeId("b/1".into()),
         epoch: Epoch(2),
     });
-    a.cluster().set_draining(true);
+    assert!(a.cluster().set_draining(true));
     while lane.0.load(Ordering::Relaxed) == 0 {
         assert!(Instant::now() < deadline, "the frame was taken");
         tokio::time::sleep(Duration::from_millis(5)).await;
