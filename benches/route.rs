@@ -177,6 +177,7 @@ impl Bench {
             let now = at_once.min(count - sent);
             for _ in 0..now {
                 let frame = ToOrigin::Stanza {
+                    entered: 0,
                     session: from.id,
                     number: self.number.fetch_add(1, Ordering::Relaxed) + 1,
                     stanza: Arc::clone(&message),

@@ -119,13 +119,22 @@ impl Edge {
     /// # Errors
     /// When a domain or a certificate cannot be used.
     pub fn new(config: Config) -> Result<Self, StartError> {
+        Self::since(config, Instant::now())
+    }
+
+    /// Likewise, with a clock that counts from `started`: with an origin in the same process both
+    /// must count from one moment, because frames between them carry times.
+    ///
+    /// # Errors
+    /// See [`Edge::new`].
+    pub fn since(config: Config, started: Instant) -> Result<Self, StartError> {
         let has_certificates = !config.certificates.is_empty();
         if !has_certificates && (config.require_tls || !config.tls_listen.is_empty()) {
             return Err(StartError::NoTls);
         }
         let setup = Arc::new(setup(&config)?);
         let link = Arc::new(Link::new(Arc::new(Metrics::new())));
-        let clock = Clock::since(Instant::now());
+        let clock = Clock::since(started);
         let random = rand::make_rng();
         let journal = config.journal.clone();
         let edge = Edgewide::new(config.limits, setup, link, clock, journal, random);
@@ -144,6 +153,11 @@ impl Edge {
             is_ready: AtomicBool::new(false),
             tasks: Mutex::default(),
         })
+    }
+
+    /// What it says of times on its links.
+    pub fn clock(&self) -> Clock {
+        self.edge.clock
     }
 
     /// The origin's way to this edge.

@@ -29,6 +29,11 @@ impl Clock {
         }
     }
 
+    /// When it began to count.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
     /// This moment.
     #[expect(
         clippy::disallowed_methods,

@@ -46,7 +46,7 @@ pub mod metrics;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use couplet_proto::Jid;
@@ -284,7 +284,6 @@ impl Origin {
         let Surroundings {
             mailboxes,
             store,
-            clock,
             owners,
             ..
         } = &self.surroundings;
@@ -293,8 +292,12 @@ impl Origin {
             store.seed(),
             owners.clone(),
             mailboxes.clone(),
-            *clock,
         ))
+    }
+
+    /// Since when it counts time: an edge in the same process must count alike.
+    pub fn started(&self) -> Instant {
+        self.surroundings.clock.started()
     }
 
     /// Lets edges and other origins call, and calls the others; `None` for an origin that is

@@ -304,5 +304,5 @@ async fn render<B: Backend>(State(shared): State<Arc<Shared<B>>>) -> impl IntoRe
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
     )];
-    (kind, shared.metrics.render())
+    (kind, shared.metrics.render(shared.backend.is_ready()))
 }

@@ -87,6 +87,7 @@ impl Server {
             origins: origins.filter_map(|text| Entry::parse(text)).collect(),
             lanes: settings.link.lanes,
             credentials: credentials.clone(),
+            clock: edge.clock(),
         };
         tracing::info!(admin = %address, "waiting for an origin");
         let remote = Arc::new(Remote::start(to_origins, edge.downlink()).await);

@@ -82,7 +82,7 @@ impl Server {
             settings.edge.certificates.clone(),
             settings.edge.domains.clone(),
         );
-        let edge = Arc::new(Edge::new(settings.edge)?);
+        let edge = Arc::new(Edge::since(settings.edge, origin.started())?);
         if let Some(sampling) = sampling {
             origin.follow(Arc::clone(&sampling.tracer));
             edge.follow(sampling);

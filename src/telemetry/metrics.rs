@@ -87,7 +87,8 @@ impl Metrics {
     }
 
     /// Everything measured so far, in the text format of Prometheus.
-    pub(crate) fn render(&self) -> String {
+    pub(crate) fn render(&self, is_ready: bool) -> String {
+        metrics::gauge!("couplet_ready").set(f64::from(u8::from(is_ready)));
         let mut text = self.handle.render();
         // Written by hand, because the recorder's counters are whole numbers.
         for (metric, value) in process::figures() {
@@ -133,5 +134,43 @@ fn register(metric: &Metric) {
             Kind::Gauge => drop(metrics::gauge!(name, labels)),
             Kind::Histogram => drop(metrics::histogram!(name, labels)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::process;
+
+    /// Samples between two upkeeps: 20 000 in a second.
+    const SAMPLES: usize = 100_000;
+
+    /// Without upkeep so many would take more than twice this.
+    const GROWTH_MAX: u64 = 32 * 1024 * 1024;
+
+    #[test]
+    fn memory_and_series_stay_as_they_are_however_much_is_observed() {
+        let recorder = recorder().expect("buckets");
+        let handle = recorder.handle();
+        metrics::with_local_recorder(&recorder, || {
+            let observed = metrics::histogram!("observed_seconds");
+            let observe = |rounds: usize| {
+                for _ in 0..rounds {
+                    for sample in 0..SAMPLES {
+                        observed.record(sample as f64 / 1e5);
+                    }
+                    handle.run_upkeep();
+                }
+            };
+            observe(1);
+            let lines = handle.render().lines().count();
+            let before = process::resident_bytes().expect("Linux");
+            observe(40);
+            let after = process::resident_bytes().expect("Linux");
+            assert!(after < before + GROWTH_MAX, "{before} {after}");
+            let text = handle.render();
+            assert_eq!(text.lines().count(), lines);
+            assert!(text.contains("observed_seconds_count 4100000"), "{text}");
+        });
     }
 }

@@ -25,6 +25,7 @@ pub(super) fn figures() -> Vec<(&'static Metric, f64)> {
     let of = |name: &str| match name {
         "process_cpu_seconds_total" => Some(usage?.cpu_secs),
         "process_resident_memory_bytes" => Some(usage?.resident_bytes),
+        "couplet_memory_limit_bytes" => memory_limit().map(float),
         "process_virtual_memory_bytes" => Some(usage?.virtual_bytes),
         "process_threads" => Some(usage?.threads),
         "process_start_time_seconds" => Some(usage?.started_secs + booted_secs()?),
@@ -45,6 +46,12 @@ pub(crate) fn open_files_max() -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Memory in RAM.
+#[cfg(test)]
+pub(super) fn resident_bytes() -> Option<u64> {
+    usage().map(|usage| usage.resident_bytes as u64)
 }
 
 fn usage() -> Option<Usage> {
@@ -84,6 +91,24 @@ fn booted_secs() -> Option<f64> {
     let stat = fs::read_to_string("/proc/stat").ok()?;
     let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
     line.trim().parse().ok().map(float)
+}
+
+/// How many bytes of memory may be used: by the machine, or less by a control group.
+fn memory_limit() -> Option<u64> {
+    let table = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = table
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    // Within a container its own group is the root.
+    let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    let limits = [own.unwrap_or(""), ""].map(|group| {
+        let path = format!("/sys/fs/cgroup{group}/memory.max");
+        // The root of a machine has no such file, and `max` is no number.
+        fs::read_to_string(path).ok()?.trim().parse().ok()
+    });
+    limits.into_iter().flatten().chain([kib * 1024]).min()
 }
 
 /// The unit of processor time: entry 17 (`AT_CLKTCK`) of what the kernel tells every program.

@@ -10,12 +10,16 @@ const TABLE: &[Metric] = &[
     Metric::gauge("couplet_build_info", "1")
         .by(&[
             Label::given("version", "the version of this build"),
-            Label::given("role", "`serve`, `edge` or `origin`"),
+            Label::given("role", "which command runs: serve, edge or origin"),
         ])
         .says(
             "Always 1; its labels say what runs here.",
             "More than one version for long: an upgrade has stopped half-way.",
         ),
+    Metric::gauge("couplet_ready", "0 or 1").says(
+        "Whether `/readyz` says that clients can log in here, or by way of this node.",
+        "0 for minutes after the start: `/readyz` and the log say what it waits for.",
+    ),
     Metric::counter("couplet_log_lines_dropped_total", "lines").says(
         "Lines of the log lost because they came faster than they could be written.",
         "Any: whoever reads standard error is stuck, or `log.level` is too talkative.",
@@ -65,17 +69,17 @@ const TABLE: &[Metric] = &[
     ),
 ];
 
-/// What a node with clients' sockets has besides.
-const CLIENTS: &[Metric] = &[Metric::gauge(
+/// What a node with certificates has besides: an edge for clients, every node for its links.
+const CERTIFICATES: &[Metric] = &[Metric::gauge(
     "couplet_certificate_expires_timestamp_seconds",
     "seconds since 1970",
 )
 .by(&[Label::given(
     "domain",
-    "a domain with a certificate of its own, or `default`",
+    "a domain with a certificate of its own, `default`, or for links `edge` and `origin`",
 )])
 .says(
-    "When a certificate for clients ends.",
+    "When a certificate ends, for clients or for links; not there without one.",
     "Less than 21 days ahead: renew it, then SIGHUP.",
 )];
 
@@ -87,7 +91,11 @@ pub(super) const PROCESS: &[Metric] = &[
     ),
     Metric::gauge("process_resident_memory_bytes", "bytes").says(
         "Memory in RAM.",
-        "Near the machine's or the container's limit: add nodes, or find what grows.",
+        "Above 85 % of couplet_memory_limit_bytes: add nodes, or find what grows.",
+    ),
+    Metric::gauge("couplet_memory_limit_bytes", "bytes").says(
+        "How much memory the process may use: what its control group may, or all of the machine.",
+        "See process_resident_memory_bytes.",
     ),
     Metric::gauge("process_virtual_memory_bytes", "bytes").says(
         "Memory reserved.",
@@ -128,7 +136,7 @@ pub(super) const PARTS: &[Part] = &[
     // Read anew whenever somebody asks.
     made_elsewhere("The process", ALL, PROCESS),
     part("Edges", EDGES, couplet_edge::metrics::TABLE),
-    part("Certificates", EDGES, CLIENTS),
+    part("Certificates", ALL, CERTIFICATES),
     part("Origins", ORIGINS, couplet_origin::metrics::TABLE),
     part("Slots", &[Role::Origin], couplet_origin::metrics::CLUSTER),
     // An edge has no links to edges.

@@ -56,11 +56,17 @@ impl Connection {
     pub(super) fn up(&mut self, slot: Slot, mut frame: ToOrigin) {
         let keeps = self.keeps;
         let followed = self.follow_stanza(&mut frame);
-        match &frame {
-            ToOrigin::Stanza { number, stanza, .. } => {
+        match &mut frame {
+            ToOrigin::Stanza {
+                number,
+                stanza,
+                entered,
+                ..
+            } => {
                 self.edge.metrics.stanzas_in(stanza.kind).increment(1);
                 self.record.stanza_in();
-                let kept = keeps.then(|| Kept::Stanza(Arc::clone(stanza)));
+                *entered = self.edge.clock.now_ms();
+                let kept = keeps.then(|| Kept::Stanza(Arc::clone(stanza), *entered));
                 self.inbox.sent(*number, stanza.wire_bytes(), kept);
             }
             ToOrigin::Answer { number, answer, .. } => {

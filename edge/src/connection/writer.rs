@@ -46,18 +46,16 @@ impl Connection {
     pub(super) fn fill(&mut self, batch: &mut Vec<Item>) {
         self.edge.metrics.outbound_depth.record(batch.len() as f64);
         // Read only when there is something to measure.
-        let mut origin_now = None;
+        let mut read = None;
         for item in batch.drain(..) {
             match item {
                 Item::Stanza(delivered) if self.phase == Phase::Open => {
                     let entered = delivered.entered;
                     self.deliver(delivered);
                     if entered != 0 {
-                        let uplink = self.edge.link.uplink();
-                        if let Some(now) = *origin_now.get_or_insert_with(|| uplink.now_ms()) {
-                            let seconds = now.saturating_sub(entered) as f64 / 1000.0;
-                            self.edge.metrics.delivery_seconds.record(seconds);
-                        }
+                        let now = *read.get_or_insert_with(|| self.edge.clock.now_ms());
+                        let seconds = now.saturating_sub(entered) as f64 / 1000.0;
+                        self.edge.metrics.delivery_seconds.record(seconds);
                     }
                 }
                 Item::Frame(_, epoch, frame) if self.phase == Phase::Open => {

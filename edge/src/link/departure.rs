@@ -46,8 +46,8 @@ pub(crate) struct Departure {
 /// A frame of the inbox that is kept until it has taken effect.
 #[derive(Debug, Clone)]
 pub(crate) enum Kept {
-    /// A stanza of the client's.
-    Stanza(Arc<Stanza>),
+    /// A stanza of the client's, and when it was read.
+    Stanza(Arc<Stanza>, u64),
     /// The answer to one that the edge has refused.
     Answer(Arc<Stanza>),
 }
@@ -71,10 +71,11 @@ impl Kept {
     /// The frame to send, again or for the first time.
     pub(crate) fn frame(&self, session: SessionId, number: u64) -> ToOrigin {
         match self {
-            Self::Stanza(stanza) => ToOrigin::Stanza {
+            Self::Stanza(stanza, entered) => ToOrigin::Stanza {
                 session,
                 number,
                 stanza: Arc::clone(stanza),
+                entered: *entered,
             },
             Self::Answer(answer) => ToOrigin::Answer {
                 session,
@@ -86,7 +87,7 @@ impl Kept {
 
     fn bytes(&self) -> usize {
         match self {
-            Self::Stanza(stanza) | Self::Answer(stanza) => stanza.wire_bytes(),
+            Self::Stanza(stanza, _) | Self::Answer(stanza) => stanza.wire_bytes(),
         }
     }
 }

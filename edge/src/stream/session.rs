@@ -140,6 +140,8 @@ impl Session {
             session: self.id,
             number: self.number,
             stanza: Arc::new(stanza),
+            // The stream has no clock: who sends it on knows.
+            entered: 0,
         };
         self.settled = self.settled.min(self.number - 1);
         reply.actions.push(Action::Up(self.slot, frame));

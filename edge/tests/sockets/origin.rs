@@ -1,7 +1,6 @@
 //! An origin that lets everybody in, remembers what it is told, and can be made to refuse.
 
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
 
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{AuthToken, Delivery, Detached, Frame, ToEdge, ToOrigin};
@@ -21,7 +20,6 @@ pub(crate) struct Origin {
     down: Arc<dyn Downlink>,
     state: Mutex<State>,
     changed: Notify,
-    started: Instant,
     /// Whether owners may be lost, as in a cluster.
     is_cluster: bool,
 }
@@ -84,7 +82,6 @@ impl Origin {
                 answers_bind: true,
             }),
             changed: Notify::new(),
-            started: Instant::now(),
             is_cluster,
         }
     }
@@ -377,10 +374,6 @@ impl Uplink for Origin {
                 changed.await;
             }
         })
-    }
-
-    fn now_ms(&self) -> Option<u64> {
-        u64::try_from(self.started.elapsed().as_millis()).ok()
     }
 }
 

@@ -218,12 +218,15 @@ impl Lane {
             return None;
         }
         let leaves = std::mem::take(&mut self.asked().unsent);
+        let count = batch.len();
+        let now = node.surroundings.clock.now().mono;
+        let frames = batch.into_iter();
         let message = v1::PeerBatch {
             hello: None,
-            frames: batch.iter().map(peer::encode).collect(),
+            frames: frames.map(|frame| peer::encode_at(frame, now)).collect(),
             leaves: leaves.iter().map(peer::encode_leave).collect(),
         };
-        node.to_origins.sent(batch.len(), wire::bytes(&message));
+        node.to_origins.sent(count, wire::bytes(&message));
         Some(message)
     }
 

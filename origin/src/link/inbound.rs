@@ -72,8 +72,9 @@ async fn take_from_edge(node: &Node, id: EdgeId, lane: &EdgeLane, message: v1::E
         return;
     }
     node.to_edges.received(message.frames.len());
+    let now = node.surroundings.clock.now().mono;
     for frame in message.frames {
-        match up::decode(frame) {
+        match up::decode_at(frame, now) {
             Ok(frame) => node.bring(frame.slot, Event::FromEdge(id, frame)).await,
             Err(error) => {
                 node.to_edges.unreadable.increment(1);
@@ -118,8 +119,9 @@ async fn take_from_peer(
     leaves: &mut JoinSet<()>,
 ) {
     node.to_origins.received(message.frames.len());
+    let now = node.surroundings.clock.now().mono;
     for frame in message.frames {
-        match peers::decode(frame) {
+        match peers::decode_at(frame, now) {
             Ok(ToPeer::Forward(stanza)) => {
                 node.forward(stanza.slot, Event::FromPeer(id, stanza)).await;
             }
@@ -152,12 +154,13 @@ async fn take_forwards(node: &Node, id: PeerId, forwards: Forwards) {
         source,
         receivers,
         list,
+        entered,
     } = forwards;
     let stanzas = Arc::new(FannedStanzas {
         stanzas,
         source,
         list,
-        entered: 0,
+        entered,
     });
     let mut parts: Vec<Vec<Addressee>> = vec![Vec::new(); node.mailboxes.len()];
     for receiver in receivers {

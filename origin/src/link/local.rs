@@ -10,7 +10,6 @@ use couplet_proto::slot::{Seed, Slot};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Lane, Owed};
-use crate::clock::Clock;
 use crate::cluster::map::{OwnerMap, Way};
 use crate::shard::Event;
 use crate::shard::mailbox::Mailboxes;
@@ -25,7 +24,6 @@ pub(crate) struct InProcess {
     /// This node owns every slot as long as it lives.
     owners: Arc<OwnerMap>,
     mailboxes: Mailboxes,
-    clock: Clock,
 }
 
 // === impl Local ===
@@ -55,14 +53,12 @@ impl InProcess {
         seed: Seed,
         owners: Arc<OwnerMap>,
         mailboxes: Mailboxes,
-        clock: Clock,
     ) -> Self {
         Self {
             edge,
             seed,
             owners,
             mailboxes,
-            clock,
         }
     }
 }
@@ -99,9 +95,5 @@ impl Uplink for InProcess {
 
     fn may_lose_owners(&self) -> bool {
         false
-    }
-
-    fn now_ms(&self) -> Option<u64> {
-        Some(self.clock.now().mono)
     }
 }

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 
 use super::node::Node;
 use super::{Lane, Owed};
+use crate::clock::Clock;
 use crate::cluster::announce::Subscription;
 use crate::cluster::map::{OwnerMap, Way};
 
@@ -41,6 +42,7 @@ pub(super) struct EdgeLane {
     owners: Arc<OwnerMap>,
     /// Whether the edge takes stanzas for many at once.
     knows_fans: bool,
+    clock: Clock,
     /// True when too much waits.
     cut: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -66,6 +68,7 @@ impl EdgeLane {
         let metrics = Arc::clone(&node.to_edges);
         Self {
             knows_fans: hello.knows_fans(),
+            clock: node.surroundings.clock,
             ..Self::of(hello.lane, hello.lanes, owners, metrics)
         }
     }
@@ -84,6 +87,7 @@ impl EdgeLane {
             owing: Mutex::default(),
             owners,
             knows_fans: true,
+            clock: Clock::start(),
             cut: watch::Sender::new(false),
             metrics,
         }
@@ -160,10 +164,13 @@ impl EdgeLane {
             },
         };
         let frames = batch.into_iter();
+        let now = self.clock.now().mono;
         let message = v1::OriginBatch {
             hello: None,
             owned: owned::encode(&owned),
-            frames: frames.map(|frame| down::encode(frame, lists)).collect(),
+            frames: frames
+                .map(|frame| down::encode_at(frame, lists, now))
+                .collect(),
         };
         self.metrics
             .sent(message.frames.len(), wire::bytes(&message));

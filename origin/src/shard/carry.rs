@@ -130,6 +130,7 @@ impl Actor {
                     route,
                     stanza: routed.stanza,
                     source: routed.source,
+                    entered: routed.entered,
                 });
                 self.send_to_peer(peer, stanza);
             }
@@ -168,6 +169,7 @@ impl Actor {
                 source: fanned.stanzas.source,
                 receivers,
                 list: fanned.stanzas.list,
+                entered: fanned.stanzas.entered,
             };
             self.send_to_peer(peer, ToPeer::Forwards(Box::new(forwards)));
         }

@@ -195,6 +195,7 @@ pub(super) enum Work {
         session: SessionId,
         number: u64,
         stanza: Arc<Stanza>,
+        entered: u64,
     },
     Answer {
         session: SessionId,

@@ -194,7 +194,7 @@ impl Shard {
         }
         let routed = Routed {
             stanza: stanza.stanza,
-            entered: 0,
+            entered: stanza.entered,
             source: stanza.source,
             receipt: Receipt {
                 peer: Some(peer),
@@ -245,7 +245,7 @@ impl Shard {
             };
             let routed = Routed {
                 stanza: pending.stanza,
-                entered: 0,
+                entered: pending.entered,
                 source: pending.source,
                 receipt: Receipt {
                     peer: None,

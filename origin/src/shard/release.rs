@@ -202,6 +202,7 @@ impl Shard {
             to,
             stanza: stanza.clone(),
             source,
+            entered,
             debt,
         };
         let (route, source) = self.routes.add(pending, self.name);

@@ -26,6 +26,8 @@ pub(super) struct Pending {
     pub(super) to: Slot,
     pub(super) stanza: Arc<Stanza>,
     pub(super) source: Option<Source>,
+    /// When the stanza was read off its sender's socket.
+    pub(super) entered: u64,
     /// What is paid when it is settled.
     pub(super) debt: Option<DebtId>,
 }

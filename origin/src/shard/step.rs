@@ -124,12 +124,14 @@ impl Shard {
                 session,
                 number,
                 stanza,
+                entered,
             } => self.run_for(
                 session,
                 Work::Stanza {
                     session,
                     number,
                     stanza,
+                    entered,
                 },
             ),
             ToOrigin::Answer {

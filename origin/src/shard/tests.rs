@@ -304,6 +304,7 @@ fn a_frame_of_another_epoch_is_refused() {
     let ping = Stanza::new(Kind::Iq, Type::Get).to(jid("x"));
     for epoch in [2, 4] {
         let frame = ToOrigin::Stanza {
+            entered: 0,
             session: romeo.session,
             number: 2,
             stanza: Arc::new(ping.clone()),

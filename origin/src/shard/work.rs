@@ -31,6 +31,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             session,
             number,
             stanza,
+            entered,
         } => {
             ctx.set_session(Some(session));
             ctx.source = Some(Source {
@@ -38,7 +39,11 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
                 number,
                 part: Source::OWN,
             });
-            let entered = ctx.now.mono.max(1);
+            // An edge of an older version does not measure.
+            let entered = match entered {
+                0 => ctx.now.mono.max(1),
+                entered => entered,
+            };
             route::sent(ctx, stanza, entered);
         }
         Work::Answer {
@@ -260,6 +265,7 @@ impl Cause {
                 session,
                 number,
                 stanza,
+                ..
             } => Self::Client(*session, *number, stanza.clone()),
             Work::Answer {
                 session,

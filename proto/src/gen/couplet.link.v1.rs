@@ -101,6 +101,10 @@ pub struct EdgeFrame {
     pub slot: u32,
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+    /// How many milliseconds have passed on nodes since its stanza was read off a client's socket; 0:
+    /// nobody measures it.
+    #[prost(uint32, tag = "16")]
+    pub age_ms: u32,
     #[prost(
         oneof = "edge_frame::Body",
         tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15"
@@ -325,6 +329,9 @@ pub struct OriginFrame {
     pub slot: u32,
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+    /// As in `EdgeFrame`.
+    #[prost(uint32, tag = "17")]
+    pub age_ms: u32,
     #[prost(
         oneof = "origin_frame::Body",
         tags = "3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16"
@@ -745,6 +752,9 @@ pub struct PeerFrame {
     pub slot: u32,
     #[prost(uint64, tag = "2")]
     pub epoch: u64,
+    /// As in `EdgeFrame`.
+    #[prost(uint32, tag = "5")]
+    pub age_ms: u32,
     #[prost(oneof = "peer_frame::Body", tags = "3, 4")]
     pub body: ::core::option::Option<peer_frame::Body>,
 }

@@ -72,6 +72,8 @@ pub enum ToOrigin {
         number: u64,
         /// The stanza; `from` is not set.
         stanza: Arc<Stanza>,
+        /// When it was read off the client's socket, as [`Delivery::entered`].
+        entered: u64,
     },
     /// A stanza of a bound session that the edge has refused: the owner delivers the answer, so
     /// that all a client gets is in one order and counted by both.
@@ -241,8 +243,9 @@ pub struct Delivery {
     pub source: Option<Source>,
     /// Where it stands in its receiver's log of messages that waited, if it does.
     pub log: Option<LogId>,
-    /// When the stanza entered the origin, in the process's monotonic milliseconds; 0 when it did
-    /// not come from a client. For the latency histogram.
+    /// When the stanza was read off its sender's socket, in the monotonic milliseconds of this
+    /// process: on links stands how long ago that was, as [`super::age`] says. 0 when it did not
+    /// come from a client. For the latency histogram.
     pub entered: u64,
 }
 
@@ -445,9 +448,30 @@ pub fn sourced(
     })
 }
 
+// === impl ToOrigin ===
+
+impl ToOrigin {
+    /// When its stanza was read off a client's socket, if it has one.
+    pub fn entered_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Stanza { entered, .. } => Some(entered),
+            _ => None,
+        }
+    }
+}
+
 // === impl ToEdge ===
 
 impl ToEdge {
+    /// When its stanza was read off a client's socket, if it has one.
+    pub fn entered_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Deliver(delivery) => Some(&mut delivery.entered),
+            Self::Fan(fan) => Some(&mut fan.entered),
+            _ => None,
+        }
+    }
+
     /// The number that says that all a session sent, and its end, has taken effect.
     pub const ALL: u64 = u64::MAX;
 

@@ -8,6 +8,8 @@
 //! edge ◀─Downlink─ Frame<ToEdge>  ◀── the slot's owner
 //! ```
 //!
+//! - [`age`]: how long a stanza has been under way.
+//!
 //! **Invariant:** frames of one slot between one edge and one origin arrive in the order sent.
 
 pub mod id;
@@ -15,6 +17,8 @@ pub mod id;
 pub mod epoch;
 
 pub mod frame;
+
+pub mod age;
 
 pub mod peer;
 
@@ -64,13 +68,6 @@ pub trait Uplink: Send + Sync + 'static {
     /// Whether the owner of a slot can die while this edge lives: only then need an edge keep what
     /// a new owner would ask for.
     fn may_lose_owners(&self) -> bool;
-
-    /// The present time on the clock that stamps [`frame::Delivery::entered`], so that an edge in
-    /// the same process can measure the way of a stanza; `None` when the clocks of the two ends
-    /// cannot be compared.
-    fn now_ms(&self) -> Option<u64> {
-        None
-    }
 }
 
 /// Why an uplink did not take a frame; the frame comes back.

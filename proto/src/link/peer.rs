@@ -35,6 +35,8 @@ pub struct Forward {
     pub stanza: Arc<Stanza>,
     /// Which stanza of which session it is, when a client sent it.
     pub source: Option<Source>,
+    /// See [`super::frame::Delivery::entered`].
+    pub entered: u64,
 }
 
 /// The same stanzas for sessions of many accounts, all of slots of the same lane.
@@ -50,6 +52,8 @@ pub struct Forwards {
     pub receivers: Vec<Addressee>,
     /// Names the list of receivers, for whoever passes them on; 0: it has no name.
     pub list: u64,
+    /// See [`super::frame::Delivery::entered`].
+    pub entered: u64,
 }
 
 /// A session of another origin.
@@ -73,6 +77,14 @@ impl ToPeer {
         match self {
             Self::Forward(forward) => Some(forward.slot),
             Self::Forwards(forwards) => forwards.receivers.first().map(|first| first.slot),
+        }
+    }
+
+    /// When its stanzas were read off a client's socket.
+    pub fn entered_mut(&mut self) -> &mut u64 {
+        match self {
+            Self::Forward(forward) => &mut forward.entered,
+            Self::Forwards(forwards) => &mut forwards.entered,
         }
     }
 
@@ -108,6 +120,7 @@ impl Forwards {
                     route: if place == last { receiver.route } else { 0 },
                     stanza: Arc::new((**stanza).clone().to(receiver.jid.clone())),
                     source: Some(source),
+                    entered: self.entered,
                 })
         })
     }

@@ -3,6 +3,7 @@
 pub(crate) mod access_log;
 pub(crate) mod attack;
 pub(crate) mod client;
+pub(crate) mod page;
 pub(crate) mod pattern;
 pub(crate) mod process;
 pub(crate) mod reading;

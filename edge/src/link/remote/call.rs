@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::Settings;
 use super::lane::Lane;
 use super::owners::Owners;
+use crate::clock::Clock;
 
 /// Calls origins.
 pub(super) struct Caller {
@@ -34,6 +35,7 @@ pub(super) struct Caller {
     /// The lanes that stand: an origin may be found at several addresses.
     reached: Mutex<HashSet<Reached>>,
     metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 /// A lane to one start of one origin.
@@ -63,6 +65,7 @@ impl Caller {
             next_lane: AtomicU64::new(1),
             reached: Mutex::default(),
             metrics: Arc::new(Metrics::new("origin")),
+            clock: settings.clock,
         }
     }
 
@@ -134,8 +137,9 @@ impl Caller {
         }
         self.metrics.received(count);
         let mut frames: Vec<Frame<ToEdge>> = Vec::with_capacity(count);
+        let now = self.clock.now_ms();
         for frame in message.frames {
-            match down::decode(frame, lists) {
+            match down::decode_at(frame, lists, now) {
                 Ok(frame) => frames.push(frame),
                 Err(error) => {
                     self.metrics.unreadable.increment(1);
@@ -158,7 +162,7 @@ impl Caller {
 impl Call for Caller {
     async fn call(&self, channel: Channel, number: u16) -> Ended {
         let id = self.next_lane.fetch_add(1, Ordering::Relaxed);
-        let lane = Arc::new(Lane::new(id, Arc::clone(&self.metrics)));
+        let lane = Arc::new(Lane::new(id, Arc::clone(&self.metrics), self.clock));
         let (mut messages, hello) = match self.greet(channel, number, &lane).await {
             Ok(greeted) => greeted,
             Err(reason) => return Ended::Failed(reason),

@@ -14,6 +14,8 @@ use couplet_proto::slot::Slot;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 
+use crate::clock::Clock;
+
 /// Frames that may wait for one origin; then their connections wait.
 const FRAMES_MAX: usize = 4096;
 
@@ -34,18 +36,20 @@ pub(super) struct Lane {
     /// Slots of which frames among them were refused, at which epoch; told once.
     refused: Mutex<BTreeMap<Slot, Epoch>>,
     metrics: Arc<Metrics>,
+    clock: Clock,
 }
 
 // === impl Lane ===
 
 impl Lane {
-    pub(super) fn new(id: u64, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(id: u64, metrics: Arc<Metrics>, clock: Clock) -> Self {
         Self {
             id,
             queue: Queue::new(FRAMES_MAX, BYTES_MAX),
             accepted: AtomicU64::new(0),
             refused: Mutex::default(),
             metrics,
+            clock,
         }
     }
 
@@ -117,9 +121,11 @@ impl Lane {
         let mut known = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         let refused = std::mem::take(&mut *known);
         drop(known);
+        let now = self.clock.now_ms();
+        let frames = batch.into_iter();
         let message = v1::EdgeBatch {
             hello: None,
-            frames: batch.into_iter().map(up::encode).collect(),
+            frames: frames.map(|frame| up::encode_at(frame, now)).collect(),
             // Read before what is refused: whatever is counted here is among it.
             accepted,
             refused: refused

@@ -35,6 +35,7 @@ use tokio::task::JoinHandle;
 
 use self::call::Caller;
 use self::owners::Owners;
+use crate::clock::Clock;
 
 /// What an edge needs to find its origins.
 #[derive(Debug, Clone)]
@@ -49,6 +50,8 @@ pub struct Settings {
     pub lanes: u16,
     /// What this edge shows; without, nothing is encrypted.
     pub credentials: Option<Arc<Credentials>>,
+    /// The edge's clock: its connections say by it when a stanza came.
+    pub clock: Clock,
 }
 
 /// The links to all origins. When it is dropped, all of them end.

@@ -181,13 +181,15 @@ mod tests {
     use couplet_link::metrics::Metrics;
 
     use super::*;
+    use crate::clock::Clock;
 
     fn slot(number: u16) -> Slot {
         Slot::new(number).expect("below SLOTS")
     }
 
     fn lane(id: u64) -> Arc<Lane> {
-        Arc::new(Lane::new(id, Arc::new(Metrics::new("origin"))))
+        let clock = Clock::since(std::time::Instant::now());
+        Arc::new(Lane::new(id, Arc::new(Metrics::new("origin")), clock))
     }
 
     fn owned(number: u16, epoch: u64, is_owner: bool) -> std::iter::Once<Owned> {

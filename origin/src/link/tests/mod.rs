@@ -158,6 +158,7 @@ async fn a_stanza_of_another_origin_takes_effect_and_is_settled() {
             .from(from.clone())
             .to(account.clone());
         peer::encode(&ToPeer::Forward(Forward {
+            entered: 0,
             slot,
             epoch,
             shard: 3,

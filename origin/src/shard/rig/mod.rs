@@ -269,6 +269,7 @@ impl Rig {
     pub(crate) fn push_stanza(&mut self, client: &mut Client, stanza: Stanza) {
         client.sent += 1;
         let frame = ToOrigin::Stanza {
+            entered: 0,
             session: client.session,
             number: client.sent,
             stanza: Arc::new(stanza),

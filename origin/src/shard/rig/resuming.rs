@@ -97,6 +97,7 @@ impl Rig {
     /// The same frame twice, or once more after a move.
     pub(crate) fn repeat(&mut self, client: &Client, epoch: Epoch, xml: &str) {
         let frame = ToOrigin::Stanza {
+            entered: 0,
             session: client.session,
             number: client.sent,
             stanza: std::sync::Arc::new(super::stanza(xml)),

@@ -7,6 +7,7 @@ use super::lists::Lists;
 use super::stanza;
 use super::word;
 use super::{Undecodable, v1};
+use crate::link::age;
 use crate::link::epoch::Epoch;
 use crate::link::frame::{Delivery, Fan, Frame, ResumeError, ToEdge};
 use crate::link::id::{ConnectionId, SessionId};
@@ -15,7 +16,8 @@ use crate::xmpp::error::{Condition, ErrorType, SaslCondition, StanzaError, Strea
 use crate::xmpp::ns;
 
 /// A frame as messages hold it; `lists` is what this end of the lane remembers.
-/// [`Delivery::entered`] stays behind: clocks of two processes cannot be compared.
+/// [`Delivery::entered`] stays behind, because clocks of two processes cannot be compared: see
+/// [`encode_at`].
 pub fn encode(frame: Frame<ToEdge>, lists: &mut Lists) -> v1::OriginFrame {
     let body = match frame.body {
         ToEdge::Fan(fan) => Body::Fan(fan_message(*fan, lists)),
@@ -25,7 +27,34 @@ pub fn encode(frame: Frame<ToEdge>, lists: &mut Lists) -> v1::OriginFrame {
         slot: frame.slot.number().into(),
         epoch: frame.epoch.0,
         body: Some(body),
+        ..v1::OriginFrame::default()
     }
+}
+
+/// A frame that leaves now, with how long its stanza has been under way.
+pub fn encode_at(mut frame: Frame<ToEdge>, lists: &mut Lists, now_ms: u64) -> v1::OriginFrame {
+    let entered = frame.body.entered_mut().map_or(0, |entered| *entered);
+    v1::OriginFrame {
+        age_ms: age::since(entered, now_ms),
+        ..encode(frame, lists)
+    }
+}
+
+/// Reads a frame that comes now.
+///
+/// # Errors
+/// See [`decode`].
+pub fn decode_at(
+    frame: v1::OriginFrame,
+    lists: &mut Lists,
+    now_ms: u64,
+) -> Result<Frame<ToEdge>, Undecodable> {
+    let entered = age::entered(frame.age_ms, now_ms);
+    let mut frame = decode(frame, lists)?;
+    if let Some(known) = frame.body.entered_mut() {
+        *known = entered;
+    }
+    Ok(frame)
 }
 
 /// Reads a frame.

@@ -4,6 +4,7 @@ use super::field::{self, required};
 use super::owned::{ranges, slots};
 use super::stanza;
 use super::{Undecodable, v1};
+use crate::link::age;
 use crate::link::epoch::Epoch;
 use crate::link::peer::{Addressee, Forward, Forwards, Leave, Settled, ToPeer};
 
@@ -32,7 +33,27 @@ pub fn encode(frame: &ToPeer) -> v1::PeerFrame {
         slot: slot.into(),
         epoch: epoch.0,
         body: Some(body),
+        ..v1::PeerFrame::default()
     }
+}
+
+/// Stanzas that leave now, with how long they have been under way.
+pub fn encode_at(mut frame: ToPeer, now_ms: u64) -> v1::PeerFrame {
+    v1::PeerFrame {
+        age_ms: age::since(*frame.entered_mut(), now_ms),
+        ..encode(&frame)
+    }
+}
+
+/// Reads a frame that comes now.
+///
+/// # Errors
+/// See [`decode`].
+pub fn decode_at(frame: v1::PeerFrame, now_ms: u64) -> Result<ToPeer, Undecodable> {
+    let entered = age::entered(frame.age_ms, now_ms);
+    let mut frame = decode(frame)?;
+    *frame.entered_mut() = entered;
+    Ok(frame)
 }
 
 /// Reads a frame.
@@ -48,6 +69,7 @@ pub fn decode(frame: v1::PeerFrame) -> Result<ToPeer, Undecodable> {
             route: forward.route,
             stanza: stanza::decode(forward.stanza)?,
             source: forward.source.map(field::source),
+            entered: 0,
         }),
         v1::peer_frame::Body::Forwards(message) => {
             ToPeer::Forwards(Box::new(read_forwards(message)?))
@@ -94,6 +116,7 @@ fn read_forwards(message: v1::Forwards) -> Result<Forwards, Undecodable> {
         stanzas: stanza::decode_all(message.stanzas)?,
         source: field::source(required(message.source, "source")?),
         list: message.list,
+        entered: 0,
     })
 }
 

@@ -6,6 +6,7 @@ use super::field;
 use super::stanza;
 use super::word;
 use super::{Undecodable, v1};
+use crate::link::age;
 use crate::link::epoch::Epoch;
 use crate::link::frame::{
     Attach, Authenticate, Bind, Channel, Detached, Frame, Password, Register, Resume, ToOrigin,
@@ -19,7 +20,30 @@ pub fn encode(frame: Frame<ToOrigin>) -> v1::EdgeFrame {
         slot: frame.slot.number().into(),
         epoch: frame.epoch.0,
         body: Some(body(frame.body)),
+        ..v1::EdgeFrame::default()
     }
+}
+
+/// A frame that leaves now, with how long its stanza has been under way.
+pub fn encode_at(mut frame: Frame<ToOrigin>, now_ms: u64) -> v1::EdgeFrame {
+    let entered = frame.body.entered_mut().map_or(0, |entered| *entered);
+    v1::EdgeFrame {
+        age_ms: age::since(entered, now_ms),
+        ..encode(frame)
+    }
+}
+
+/// Reads a frame that comes now.
+///
+/// # Errors
+/// See [`decode`].
+pub fn decode_at(frame: v1::EdgeFrame, now_ms: u64) -> Result<Frame<ToOrigin>, Undecodable> {
+    let entered = age::entered(frame.age_ms, now_ms);
+    let mut frame = decode(frame)?;
+    if let Some(known) = frame.body.entered_mut() {
+        *known = entered;
+    }
+    Ok(frame)
 }
 
 /// Reads a frame.
@@ -72,6 +96,7 @@ fn body(frame: ToOrigin) -> Body {
             session,
             number,
             stanza,
+            ..
         } => Body::Submit(v1::Submit {
             session: session.0,
             number,
@@ -251,6 +276,7 @@ fn read_of_session(body: Body) -> Result<ToOrigin, Undecodable> {
             session: SessionId(message.session),
             number: message.number,
             stanza: stanza::decode(message.stanza)?,
+            entered: 0,
         },
         Body::Answer(message) => ToOrigin::Answer {
             session: SessionId(message.session),

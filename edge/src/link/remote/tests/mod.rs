@@ -120,6 +120,7 @@ async fn edges_and_origins_talk_under_mutual_tls() {
 async fn a_frame_of_a_newer_version_is_left_out_and_counted_as_accepted() {
     let (_remote, heard, _origin, mut called) = one_lane().await;
     let unknown = v1::OriginFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: None,

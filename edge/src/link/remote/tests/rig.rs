@@ -26,6 +26,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::super::{Remote, Settings};
+use crate::clock::Clock;
 
 /// A test that waits longer has failed.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
@@ -242,6 +243,7 @@ pub(super) fn hello(node: &str, incarnation: u64) -> Hello {
 
 pub(super) fn settings(origins: &[SocketAddr], lanes: u16) -> Settings {
     Settings {
+        clock: Clock::since(std::time::Instant::now()),
         node: NodeId("e1".into()),
         incarnation: 1,
         origins: origins

@@ -33,6 +33,7 @@ pub(super) fn to_peer() -> impl Strategy<Value = ToPeer> {
     let numbers = (0..SLOTS, any::<u64>(), any::<u16>(), any::<u64>());
     let one = (numbers, stanza(), option(source())).prop_map(|(numbers, stanza, source)| {
         ToPeer::Forward(Forward {
+            entered: 0,
             slot: slot(numbers.0),
             epoch: Epoch(numbers.1),
             shard: numbers.2,
@@ -53,6 +54,7 @@ pub(super) fn to_peer() -> impl Strategy<Value = ToPeer> {
     let many = (receivers, stanzas, source(), any::<(u16, u64)>());
     let many = many.prop_map(|(receivers, stanzas, source, (shard, list))| {
         ToPeer::Forwards(Box::new(Forwards {
+            entered: 0,
             shard,
             stanzas: stanzas.into(),
             source,
@@ -173,6 +175,7 @@ fn from_session() -> impl Strategy<Value = ToOrigin> {
         ),
         (session(), any::<u64>(), stanza()).prop_map(|(session, number, stanza)| {
             ToOrigin::Stanza {
+                entered: 0,
                 session,
                 number,
                 stanza,

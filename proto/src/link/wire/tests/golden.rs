@@ -243,6 +243,7 @@ fn announcements() -> Vec<Owned> {
 
 fn forwarded() -> ToPeer {
     ToPeer::Forward(Forward {
+        entered: 0,
         slot: slot(2000),
         epoch: Epoch(8),
         shard: 3,
@@ -304,6 +305,7 @@ fn from_edge() -> Vec<Frame<ToOrigin>> {
             resume_secs: Some(300),
         },
         ToOrigin::Stanza {
+            entered: 0,
             session,
             number,
             stanza: stanza(),

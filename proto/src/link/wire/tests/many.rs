@@ -15,6 +15,7 @@ pub(super) fn forwarded_to_many() -> ToPeer {
         jid: juliet().with_resource(resource).expect("valid"),
     };
     ToPeer::Forwards(Box::new(Forwards {
+        entered: 0,
         shard: 3,
         stanzas: [stanza(), stanza()].into(),
         source: SOURCE,

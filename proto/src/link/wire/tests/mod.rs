@@ -1,5 +1,7 @@
 //! Every frame there and back, numbers that never change, and what newer nodes may send.
 
+mod age;
+
 mod frames;
 
 mod golden;

@@ -19,6 +19,7 @@ fn submitted(payload: &[u8], children: Vec<u32>) -> v1::EdgeFrame {
         ..v1::Stanza::default()
     };
     v1::EdgeFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: Some(v1::edge_frame::Body::Submit(v1::Submit {
@@ -62,6 +63,7 @@ fn a_trace_without_a_name_is_none() {
 fn a_body_of_a_newer_version_is_unknown() {
     // Field 99 of a frame, three bytes long.
     let mut bytes = v1::OriginFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: None,
@@ -139,6 +141,7 @@ fn what_is_missing_is_noticed() {
     };
     assert_eq!(read(&empty).err(), Some(Undecodable::Invalid("slot")));
     let bound = v1::OriginFrame {
+        age_ms: 0,
         slot: 1,
         epoch: 1,
         body: Some(v1::origin_frame::Body::Bound(v1::Bound::default())),
