@@ -76,14 +76,7 @@ impl Server {
         let store = Arc::new(open(&settings.redis, &node).await?);
 
         let me = node.clone();
-        let member = Member {
-            node,
-            name: name.as_str().into(),
-            address: advertised.as_str().into(),
-            weight: settings.cluster.weight,
-            group: settings.cluster.group.as_str().into(),
-            is_draining: false,
-        };
+        let member = member(node, &name, &advertised, &settings.cluster);
         let cluster = clustered(&settings.cluster);
         let seed = store.seed();
         let shared: Arc<dyn Store> = Arc::<Redis>::clone(&store);
@@ -152,6 +145,18 @@ impl Running for Server {
             links.stop().await;
         }
         drop(self.tasks);
+    }
+}
+
+/// This node as the others see it.
+fn member(node: NodeId, name: &str, address: &str, settings: &config::Cluster) -> Member {
+    Member {
+        node,
+        name: name.into(),
+        address: address.into(),
+        weight: settings.weight,
+        group: settings.group.as_str().into(),
+        is_draining: false,
     }
 }
 

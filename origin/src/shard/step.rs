@@ -348,16 +348,28 @@ impl Shard {
             self.leave_if_idle(place, resident);
             return "done";
         }
-        metrics::handler_panic();
-        self.effects.clear();
         if let Some(stanza) = &stanza {
             self.quarantine.record(stanza);
         }
+        self.mend(place, resident, &cause, ending);
+        "panicked"
+    }
+
+    /// A handler has panicked half-way: what it began is undone.
+    fn mend(
+        &mut self,
+        place: Place,
+        resident: &mut Resident,
+        cause: &Cause,
+        ending: Option<SessionId>,
+    ) {
+        metrics::handler_panic();
+        self.effects.clear();
         tracing::error!(
             account = %resident.account.jid,
             "a handler panicked; its stanza is refused and the account is read again"
         );
-        self.refuse(resident, &cause, Condition::InternalServerError);
+        self.refuse(resident, cause, Condition::InternalServerError);
         // A session that was beginning has not begun, one that was ending has ended.
         if let Some(session) = ending {
             self.sessions.remove(&session);
@@ -368,7 +380,6 @@ impl Shard {
             .retain(|known| sessions.contains_key(&known.id));
         sessions.retain(|id, home| *home != place || account.session(*id).is_some());
         self.reload(resident);
-        "panicked"
     }
 
     /// Whether a stanza has been here before: it was sent again because its sender could not know.

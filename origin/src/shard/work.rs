@@ -39,12 +39,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
                 number,
                 part: Source::OWN,
             });
-            // An edge of an older version does not measure.
-            let entered = match entered {
-                0 => ctx.now.mono.max(1),
-                entered => entered,
-            };
-            route::sent(ctx, stanza, entered);
+            route::sent(ctx, stanza, since(ctx, entered));
         }
         Work::Answer {
             session, answer, ..
@@ -65,12 +60,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             super::login::resume(ctx, edge, connection, &request, may_come);
         }
         Work::Detach(session, from, reason) => detach(ctx, session, from, reason),
-        Work::EdgeLost(session, edge) => {
-            let known = ctx.account.session(session).map(Session::whereabouts);
-            if matches!(known, Some(At::Edge(at, _)) if at == edge) {
-                resumption::lose(ctx, session);
-            }
-        }
+        Work::EdgeLost(session, edge) => edge_lost(ctx, session, edge),
         Work::Expire(session) => expire(ctx, session),
         Work::Sleep(session) => resumption::sleep(ctx, session),
         Work::Store(session) => resumption::store(ctx, session),
@@ -98,6 +88,22 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             login.verified(ctx, verified.edge, verified.connection, verified.step);
         }
         Work::Admin(request) => admin(ctx, *request),
+    }
+}
+
+/// When a stanza began its way; an edge of an older version does not say.
+fn since(ctx: &Ctx<'_>, entered: u64) -> u64 {
+    match entered {
+        0 => ctx.now.mono.max(1),
+        entered => entered,
+    }
+}
+
+/// The lane of the edge a session is at is gone, unless it is at another by now.
+fn edge_lost(ctx: &mut Ctx<'_>, session: SessionId, edge: EdgeId) {
+    let known = ctx.account.session(session).map(Session::whereabouts);
+    if matches!(known, Some(At::Edge(at, _)) if at == edge) {
+        resumption::lose(ctx, session);
     }
 }
 

@@ -1,5 +1,6 @@
 //! What operators ask and do at any node while people talk. Nobody notices but whose edge leaves.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -84,6 +85,12 @@ async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
     let again = ctl(third, &add).await;
     expect(wrong, "it is there for all", &again, 1, "exists already");
 
+    ask_for_sessions([first, second, third], wrong).await;
+    ask_for_nodes(second, edge, wrong).await;
+}
+
+/// Who is connected, in all, of a domain, and of one that nobody is in.
+async fn ask_for_sessions([first, second, third]: [SocketAddr; 3], wrong: &mut Vec<String>) {
     let of = |sessions: &(i32, String)| -> Value {
         let page: Value = serde_json::from_str(&sessions.1).unwrap_or_default();
         page["sessions"].clone()
@@ -95,7 +102,10 @@ async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
     if length(&count) < 10 || length(&here) != length(&count) || length(&nobody) != 0 {
         wrong.push(format!("sessions: {count} {here} {nobody}"));
     }
+}
 
+/// How nodes are and what they are told, by way of an origin and at an edge.
+async fn ask_for_nodes(second: SocketAddr, edge: SocketAddr, wrong: &mut Vec<String>) {
     let health = ctl(second, &["health", "--node", "o1"]).await;
     expect(
         wrong,
