@@ -1,6 +1,5 @@
 //! What operators ask and do at any node while people talk. Nobody notices but whose edge leaves.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -16,6 +15,7 @@ pub(super) async fn work(folder: PathBuf) -> Verdict {
     let mut stage = Stage::usual(&folder).await;
     let mut wrong = Vec::new();
     ask(&stage.cluster, &mut wrong).await;
+    ask_about_nodes(&stage.cluster, &mut wrong).await;
 
     let origin = &stage.cluster.origins[0];
     let drained = ctl(origin.admin, &["drain", "--wait", "60"]).await;
@@ -61,10 +61,9 @@ pub(super) async fn work(folder: PathBuf) -> Verdict {
     all_resumed(in_order(verdict, &[status]), 8)
 }
 
-/// Asks each node for what it can tell.
+/// Asks each origin for what all of them can tell.
 async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
     let [first, second, third] = [0, 1, 2].map(|index| cluster.origins[index].admin);
-    let edge = cluster.edges[0].admin;
     for origin in [first, second, third] {
         let nodes = ctl(origin, &["nodes"]).await;
         for name in ["o1", "o2", "o3"] {
@@ -85,12 +84,6 @@ async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
     let again = ctl(third, &add).await;
     expect(wrong, "it is there for all", &again, 1, "exists already");
 
-    ask_for_sessions([first, second, third], wrong).await;
-    ask_for_nodes(second, edge, wrong).await;
-}
-
-/// Who is connected, in all, of a domain, and of one that nobody is in.
-async fn ask_for_sessions([first, second, third]: [SocketAddr; 3], wrong: &mut Vec<String>) {
     let of = |sessions: &(i32, String)| -> Value {
         let page: Value = serde_json::from_str(&sessions.1).unwrap_or_default();
         page["sessions"].clone()
@@ -104,8 +97,10 @@ async fn ask_for_sessions([first, second, third]: [SocketAddr; 3], wrong: &mut V
     }
 }
 
-/// How nodes are and what they are told, by way of an origin and at an edge.
-async fn ask_for_nodes(second: SocketAddr, edge: SocketAddr, wrong: &mut Vec<String>) {
+/// Asks nodes how others are, and an edge what only origins know.
+async fn ask_about_nodes(cluster: &Cluster, wrong: &mut Vec<String>) {
+    let second = cluster.origins[1].admin;
+    let edge = cluster.edges[0].admin;
     let health = ctl(second, &["health", "--node", "o1"]).await;
     expect(
         wrong,
