@@ -10,6 +10,7 @@
 //! - [`stream`]: negotiation and session, without I/O.
 //! - [`framing`]: bytes in, whole elements out.
 //! - `link`: towards the origins; what waits for each connection.
+//! - [`rules`]: what operators have ordered while the cluster runs.
 //! - [`metrics`]: what is counted.
 //! - [`clock`]: what time it is.
 //!
@@ -32,6 +33,8 @@ pub mod stream;
 pub mod framing;
 
 mod link;
+
+pub mod rules;
 
 pub mod metrics;
 
@@ -57,6 +60,7 @@ use crate::link::Link;
 use crate::listen::Door;
 use crate::listen::tls::CertificateError;
 use crate::metrics::Metrics;
+use crate::rules::{Domains, Rules};
 use crate::stream::Setup;
 
 /// The running edge.
@@ -120,8 +124,9 @@ impl Edge {
             return Err(StartError::NoTls);
         }
         let setup = Arc::new(setup(&config)?);
-        let link = Arc::new(Link::new(Arc::new(Metrics::new())));
         let clock = Clock::since(Instant::now());
+        let rules = Rules::new(Arc::clone(&setup.domains));
+        let link = Arc::new(Link::new(Arc::new(Metrics::new()), rules, clock));
         let random = rand::make_rng();
         let edge = Arc::new(Edgewide::new(config.limits, setup, link, clock, random));
         let door = Arc::new(Door::new(Arc::clone(&edge)));
@@ -231,7 +236,7 @@ fn setup(config: &Config) -> Result<Setup, StartError> {
     let see_other_host = &config.drain.see_other_host;
     let idle = config.limits.ping_after_secs;
     Ok(Setup {
-        domains: domains.into(),
+        domains: Arc::new(Domains::new(domains)),
         offers_tls: !config.certificates.is_empty(),
         require_tls: config.require_tls,
         registration_open: config.registration_open,
@@ -255,6 +260,7 @@ async fn sweep(edge: Arc<Edgewide>) {
         tokio::select! {
             _ = tick.tick() => {}
             () = edge.link.routes.woken() => edge.link.follow_routes(),
+            () = edge.link.rules.changed() => edge.end_banned(),
         }
         for id in edge.wheel.advance(edge.clock.now_ms()) {
             if let Some(queue) = edge.link.table.get(id) {

@@ -54,6 +54,10 @@ pub const REPLAYED: &str = "couplet_stanzas_replayed_total";
 pub const DUPLICATES: &str = "couplet_duplicates_dropped_total";
 /// Clients that waited for their turn on their way in, by `step`.
 pub const ADMISSION_WAITS: &str = "couplet_admission_waits_total";
+/// Connections ended because no client is let in any more from where they were.
+pub const ENDED_BANNED: &str = "couplet_connections_ended_banned_total";
+/// The version of the rules that the edge follows.
+pub const RULES_VERSION: &str = "couplet_edge_rules_version";
 
 /// The mechanisms told apart in [`LOGINS`]; anything else is `other`.
 const MECHANISMS: [&str; 6] = [
@@ -96,6 +100,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_full: Counter,
     pub(crate) refused_pace: Counter,
     pub(crate) refused_draining: Counter,
+    pub(crate) refused_banned: Counter,
     pub(crate) paced: Counter,
     pub(crate) handshakes: Counter,
     pub(crate) handshake_failures: Counter,
@@ -124,6 +129,8 @@ pub(crate) struct Metrics {
     pub(crate) duplicates: Counter,
     pub(crate) handshakes_waited: Counter,
     pub(crate) logins_waited: Counter,
+    pub(crate) ended_banned: Counter,
+    pub(crate) rules_version: Gauge,
 }
 
 /// Tells the recorder what each metric means.
@@ -132,6 +139,7 @@ pub fn describe() {
     describe_streams();
     describe_queues();
     describe_resumption();
+    describe_rules();
 }
 
 fn describe_sockets() {
@@ -248,6 +256,20 @@ fn describe_resumption() {
     );
 }
 
+fn describe_rules() {
+    describe_counter!(
+        ENDED_BANNED,
+        Unit::Count,
+        "Connections ended because an operator has banned the address they came from."
+    );
+    describe_gauge!(
+        RULES_VERSION,
+        Unit::Count,
+        "The version of the bans and domains that this edge follows; the same on every node, \
+         seconds after a change."
+    );
+}
+
 // === impl Mechanism ===
 
 impl Mechanism {
@@ -276,6 +298,7 @@ impl Metrics {
             refused_full: refused("full"),
             refused_pace: refused("pace"),
             refused_draining: refused("draining"),
+            refused_banned: refused("banned"),
             paced: counter!(PACED),
             handshakes: counter!(HANDSHAKES, "outcome" => "success"),
             handshake_failures: counter!(HANDSHAKES, "outcome" => "failure"),
@@ -313,6 +336,8 @@ impl Metrics {
             duplicates: counter!(DUPLICATES),
             handshakes_waited: counter!(ADMISSION_WAITS, "step" => "handshake"),
             logins_waited: counter!(ADMISSION_WAITS, "step" => "login"),
+            ended_banned: counter!(ENDED_BANNED),
+            rules_version: gauge!(RULES_VERSION),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Listen: sockets in; each becomes a connection with a task of its own.
 //!
 //! ```text
-//! accept → place? → pace → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
+//! accept → banned? → place? → pace → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
 //! ```
 //!
 //! - `tcp`: listening sockets, and what is set on each accepted one.
@@ -18,7 +18,7 @@ mod tcp;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +135,9 @@ impl Door {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let metrics = &self.edge.metrics;
         metrics.accepted.increment(1);
+        if self.refuses(peer.ip()) {
+            return;
+        }
         let Some(place) = Place::take(&self.edge) else {
             metrics.refused_full.increment(1);
             warn!(%peer, "too many connections: one refused");
@@ -162,6 +165,16 @@ impl Door {
         } else {
             door.begin(place, tcp, peer, is_direct);
         }
+    }
+
+    /// Whether no client is let in from there; then it is counted.
+    fn refuses(&self, peer: IpAddr) -> bool {
+        let is_banned = self.edge.link.rules.ban(peer, self.edge.clock.now_ms());
+        if is_banned {
+            self.edge.metrics.refused_banned.increment(1);
+            debug!(%peer, "no client is let in from there: one refused");
+        }
+        is_banned
     }
 
     /// Starts a connection on a socket whose turn it is.

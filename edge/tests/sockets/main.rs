@@ -14,6 +14,8 @@ mod moving;
 
 mod origin;
 
+mod ruled;
+
 mod secure;
 
 mod traffic;
