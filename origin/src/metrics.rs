@@ -117,6 +117,7 @@ pub fn describe() {
         "Messages for absent accounts, by outcome."
     );
     describe_cluster();
+    describe_directives();
 }
 
 fn describe_rooms() {
@@ -143,6 +144,26 @@ fn describe_rooms() {
     describe_counter!(
         "couplet_origin_fanned_total",
         "Sessions that something was sent to at once with others."
+    );
+}
+
+fn describe_directives() {
+    describe_counter!(
+        "couplet_origin_sessions_expelled_total",
+        "Sessions ended by order of an operator, by cause: kicked, banned, gone (their domain)."
+    );
+    describe_gauge!(
+        "couplet_origin_bans",
+        "Bans of networks and of accounts that this origin knows, by kind."
+    );
+    describe_gauge!(
+        "couplet_origin_domains_added",
+        "Domains served besides those of the configuration."
+    );
+    describe_gauge!(
+        "couplet_origin_rules_version",
+        "The version of the bans and domains that this origin knows; the same on every node, \
+         seconds after a change."
     );
 }
 
@@ -275,6 +296,20 @@ pub(crate) fn fenced() {
 /// How old the lease is.
 pub(crate) fn lease_age(secs: f64) {
     gauge!("couplet_lease_age_seconds").set(secs);
+}
+
+/// An operator has ended a session: it was `kicked`, its account `banned`, or its domain is `gone`.
+pub(crate) fn expelled(cause: &'static str) {
+    counter!("couplet_origin_sessions_expelled_total", "cause" => cause).increment(1);
+}
+
+/// How many bans of networks and of accounts there are, how many domains were added, and the
+/// version of all that.
+pub(crate) fn directives(networks: usize, accounts: usize, domains: usize, version: u64) {
+    gauge!("couplet_origin_bans", "kind" => "network").set(networks as f64);
+    gauge!("couplet_origin_bans", "kind" => "account").set(accounts as f64);
+    gauge!("couplet_origin_domains_added").set(domains as f64);
+    gauge!("couplet_origin_rules_version").set(version as f64);
 }
 
 /// The lease could not be renewed.

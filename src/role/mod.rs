@@ -69,6 +69,7 @@ pub(crate) async fn run(
         open_files_max = raise_open_files(),
         "starting",
     );
+    warn_of_unserved(&settings);
     let reload_log = || reload_log(role, sources, logging);
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
@@ -195,6 +196,20 @@ fn ensure_reachable(addresses: &mut [SocketAddr]) {
             tracing::warn!(%address, "there is no IPv6 here: listening on IPv4 only");
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
         }
+    }
+}
+
+/// A certificate for a domain that nobody serves waits for one, or there is a slip.
+fn warn_of_unserved(settings: &Settings) {
+    let domains = &settings.edge.domains;
+    let named = settings.edge.certificates.iter();
+    let named = named.filter_map(|paths| paths.domain.as_ref());
+    for domain in named.filter(|domain| !domains.contains(domain)) {
+        tracing::warn!(
+            domain,
+            "tls.domains names a domain that is not in `domains`: its certificate is shown once \
+             the domain is added while the server runs",
+        );
     }
 }
 

@@ -152,8 +152,8 @@ impl Backend for Operated {
 
 impl Accounts for Operated {
     fn domains(&self) -> Vec<String> {
-        let domains = self.admin.domains().iter();
-        domains.map(|domain| domain.as_str().to_owned()).collect()
+        let domains = self.admin.domains();
+        domains.iter().map(ToString::to_string).collect()
     }
 
     async fn add(&self, account: Jid, password: String) -> Result<(), Refusal> {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use couplet_proto::Jid;
-use couplet_proto::link::Downlink;
 use couplet_proto::link::frame::Detached;
 use couplet_proto::link::rules::{NetworkBan, Rules, parse_network};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -24,6 +24,7 @@ use crate::clock::Clock;
 use crate::cluster::lease::Lease;
 use crate::cluster::map::{Heard, OwnerMap};
 use crate::cluster::peers::Peers;
+use crate::directives::board::Board;
 use crate::link::{Edges, Owed};
 use crate::metrics::Hot;
 use crate::store::Store;
@@ -67,6 +68,8 @@ pub(crate) struct Surroundings {
     pub(crate) commit_timeout: Duration,
     /// Whether what is owned may be acted on; `None` where nobody else can take it.
     pub(crate) lease: Option<Arc<Lease>>,
+    /// Which domains are served, and who is kept out.
+    pub(crate) board: Arc<Board>,
 }
 
 /// A shard at work.

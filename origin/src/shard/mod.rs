@@ -14,7 +14,7 @@
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
-//! - `login`: exchanges, registration, binding.
+//! - `login`: exchanges, registration, binding. `expel`: sessions that operators end.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
 //!
 //! **Invariant:** a shard has one owner and one task; nothing in it needs a lock.
@@ -44,6 +44,8 @@ pub mod step;
 mod moves;
 
 mod gone;
+
+mod expel;
 
 mod read;
 
@@ -76,6 +78,9 @@ pub(crate) mod rig;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests_expel;
 
 #[cfg(test)]
 mod tests_fan;

@@ -54,6 +54,14 @@ pub(super) const KEYS: &[Key] = &[
         g.number(1..=86_400)
             .map(|value| s.origin.limits.account_idle_secs = value)
     }),
+    key("limits.bans", |s, g| {
+        g.number(0..=100_000)
+            .map(|value| s.origin.limits.bans = value)
+    }),
+    key("limits.added_domains", |s, g| {
+        g.number(0..=10_000)
+            .map(|value| s.origin.limits.added_domains = value)
+    }),
     key("limits.commit_timeout_secs", |s, g| {
         g.number(1..=300)
             .map(|value| s.origin.limits.commit_timeout_secs = value)
