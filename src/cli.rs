@@ -44,6 +44,11 @@ pub(crate) enum Command {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// Print what makes a shell complete this command: couplet completion bash
+    Completion {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
     /// Print which specifications are supported, in which version
     ListFeatures {
         /// As a table for a README
@@ -67,9 +72,23 @@ pub(crate) struct Config {
 #[derive(Debug, Args)]
 pub(crate) struct Ctl {
     /// The server's port for operators (admin.listen)
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:5290")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        env = "COUPLET_CTL_SERVER",
+        default_value = "http://127.0.0.1:5290"
+    )]
     pub(crate) server: String,
-    /// Answer lists as JSON, one page in each line
+    /// A file with a token, if the server asks for one (admin.token_file, admin.tokens)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "COUPLET_CTL_TOKEN_FILE"
+    )]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Answer as JSON, one page of a list in each line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// What to do there.
@@ -89,6 +108,20 @@ pub(crate) enum CtlCommand {
         #[arg(value_name = "DIR")]
         directory: PathBuf,
     },
+    /// Tell how the node is; the exit code is 0 if clients can log in there
+    Health {
+        /// Only whether they can: needs no token
+        #[arg(long)]
+        probe: bool,
+    },
+    /// List the settings in force, and where each came from
+    Config {
+        /// Only keys that begin so: limits, admin.listen
+        #[arg(value_name = "KEY-PREFIX")]
+        prefix: Option<String>,
+    },
+    /// List the domains of accounts
+    Domains,
     /// List the origins of the cluster: how they are, how much they own
     Nodes,
     /// List who owns which slots, summed up by owner
@@ -104,6 +137,9 @@ pub(crate) enum CtlCommand {
     Sessions {
         /// Only those of this account
         jid: Option<String>,
+        /// Only those of this domain
+        #[arg(long, value_name = "DOMAIN")]
+        domain: Option<String>,
         /// Only those held by this origin
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
@@ -113,6 +149,16 @@ pub(crate) enum CtlCommand {
         /// Let an origin take its share again
         #[arg(long)]
         undo: bool,
+        /// Wait until the origin owns no slots, or the edge has no clients; at most so many seconds,
+        /// then the exit code is 4
+        #[arg(
+            long,
+            value_name = "SECONDS",
+            num_args = 0..=1,
+            default_missing_value = "300",
+            conflicts_with = "undo"
+        )]
+        wait: Option<u64>,
     },
     /// Hold ranges of slots to groups of origins
     #[command(subcommand)]

@@ -9,6 +9,7 @@
 //! - [`admin`]: that port.
 //! - [`certificate`]: reads certificates, makes one if there is none, tells when one ends.
 //! - [`folder`]: what the server writes for itself.
+//! - [`token`]: the secret in a file that opens the admin port.
 //! - [`specifications`]: which are supported, in which version.
 //! - [`telemetry`]: the log and the metrics.
 //! - [`shutdown`]: signals → drain → deadline → exit code.
@@ -23,12 +24,13 @@ mod role;
 mod shutdown;
 mod specifications;
 mod telemetry;
+mod token;
 
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use config::{Format, Role, Sources};
 use telemetry::Metrics;
@@ -48,6 +50,14 @@ fn main() -> ExitCode {
         Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
         Command::CheckConfig { file, role, set } => Ok(check(&Sources::new(Some(file), set), role)),
         Command::MakeLinkCertificates { directory } => make_link_certificates(&directory),
+        Command::Completion { shell } => {
+            // In memory first: the generator panics when nobody reads on.
+            let mut script = Vec::new();
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "couplet", &mut script);
+            let _ = io::stdout().write_all(&script);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::ListFeatures { markdown } => {
             let table = if markdown {
                 specifications::markdown()
@@ -68,8 +78,8 @@ fn main() -> ExitCode {
 /// Runs a role until it is told to stop.
 fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     let sources = Sources::new(given.config, given.set);
-    let settings = match config::load(&sources, role) {
-        Ok(settings) => settings,
+    let (settings, shown) = match config::load_shown(&sources, role) {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
                 complain(&mistake.to_string());
@@ -80,7 +90,12 @@ fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
     let logging = telemetry::install(&settings.log)?;
     let metrics = Metrics::install()?;
     let is_json = settings.log.format == Format::Json;
-    match block_on(role::run(role, settings, &sources, &logging, metrics)) {
+    let given = role::Given {
+        settings,
+        shown,
+        sources: &sources,
+    };
+    match block_on(role::run(role, given, &logging, metrics)) {
         // Who reads the log with a machine should find the end in it.
         Err(error) if is_json => {
             tracing::error!(error = explain(&error), "not started");

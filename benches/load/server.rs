@@ -227,7 +227,7 @@ pub(crate) fn free_addresses<const COUNT: usize>() -> Result<[SocketAddr; COUNT]
 async fn add_account(admin: SocketAddr, target: &Target, index: usize) -> Result<()> {
     let jid = format!("{}@{}", target.user(index), target.domain);
     let body = serde_json::json!({ "jid": jid, "password": target.password }).to_string();
-    let (status, text) = request(admin, "POST", "/api/v1/account/add", &body).await?;
+    let (status, text) = request(admin, "POST", "/api/v1/accounts", &body).await?;
     ensure!((200..300).contains(&status), "{jid}: {status} {text}");
     Ok(())
 }

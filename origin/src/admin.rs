@@ -53,6 +53,8 @@ pub struct Answering {
 pub struct Listing {
     /// Of this account only.
     pub account: Option<Jid>,
+    /// Of accounts of this domain only, in the form in which addresses are compared.
+    pub domain: Option<Box<str>>,
     /// After this full address.
     pub after: Option<Box<str>>,
     /// At most so many.

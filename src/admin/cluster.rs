@@ -1,50 +1,16 @@
-//! Cluster: what `couplet ctl` asks about nodes. JSON as in [`super::api`].
-//!
-//! | `POST /api/v1/…` | request | answer |
-//! |---|---|---|
-//! | `nodes` | | `nodes` |
-//! | `slots` | | `slots`: ranges, in order |
-//! | `sessions` | `jid`, `node`, `after`, `max`: all optional | `sessions` |
-//! | `pins/list` | | `pins` |
-//! | `pins/set` | `first`, `last`, `group` | 204 |
-//! | `pins/clear` | `first`, `last` | 204 |
+//! Cluster: which origins there are, who owns which slots, and what is held where.
 
-use std::sync::Arc;
-
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::routing::post;
-use axum::{Json, Router};
+use axum::http::Method;
 use couplet_proto::slot::SLOTS;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::api::{Answer, account, read};
-use super::{Cluster, PAGE_MAX, Refusal, Shared};
-
-/// A request that says nothing.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Empty {}
-
-/// Whether to leave, or to stay after all.
-#[derive(Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Drain {
-    /// To stay after all.
-    pub(crate) undo: bool,
-}
-
-/// A sentence for the operator.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Told {
-    /// What happens now.
-    pub(crate) text: String,
-}
+use super::ask::Ask;
+use super::operation::{Answer, Operation, done, told};
+use super::{Cluster, Refusal};
 
 /// An origin as the others see it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Node {
     /// Its name, which a restart keeps.
     pub(crate) name: String,
@@ -65,7 +31,7 @@ pub(crate) struct Node {
 }
 
 /// How an origin is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum NodeState {
     /// It renews its lease.
@@ -77,14 +43,14 @@ pub(crate) enum NodeState {
 }
 
 /// Every origin there is.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct Nodes {
     /// In order of their names.
     pub(crate) nodes: Vec<Node>,
 }
 
 /// A range of slots of which the same is true.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) struct Slots {
     /// The first.
     pub(crate) first: u16,
@@ -101,7 +67,7 @@ pub(crate) struct Slots {
 }
 
 /// How a slot is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum SlotState {
     /// Its owner lives and should own it.
@@ -113,50 +79,14 @@ pub(crate) enum SlotState {
 }
 
 /// Who owns what.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct SlotsTold {
     /// In order, without gaps.
     pub(crate) slots: Vec<Slots>,
 }
 
-/// Which sessions to list.
-#[derive(Debug, Clone, Serialize, Deserialize, Default)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct AskSessions {
-    /// Of this account.
-    pub(crate) jid: Option<String>,
-    /// Held by the origin of this name.
-    pub(crate) node: Option<String>,
-    /// After this full address.
-    pub(crate) after: Option<String>,
-    /// At most this many; never more than [`PAGE_MAX`].
-    pub(crate) max: Option<usize>,
-}
-
-/// A bound resource.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Session {
-    /// Its full address.
-    pub(crate) jid: String,
-    /// The name of the origin that holds it.
-    pub(crate) node: String,
-    /// The name of the edge its client is connected to; `None` while it sleeps.
-    pub(crate) edge: Option<String>,
-    /// Since when it has been so, in seconds since 1970.
-    pub(crate) since: u64,
-    /// Whether it can be resumed.
-    pub(crate) is_resumable: bool,
-}
-
-/// Some sessions.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct Sessions {
-    /// In order of their addresses; fewer than asked for after the last one.
-    pub(crate) sessions: Vec<Session>,
-}
-
 /// A range of slots held to a group of origins.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Pin {
     /// The first slot.
@@ -167,97 +97,99 @@ pub(crate) struct Pin {
     pub(crate) group: String,
 }
 
-/// A range of slots held to nobody.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// The group that slots are held to.
+#[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Unpin {
-    /// The first slot.
-    pub(crate) first: u16,
-    /// The last.
-    pub(crate) last: u16,
+pub(crate) struct PinTo {
+    /// The group (`cluster.group`).
+    pub(crate) group: String,
 }
 
 /// Every pin there is.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct Pins {
     /// In order of their slots.
     pub(crate) pins: Vec<Pin>,
 }
 
-/// The routes below `/api/v1` about nodes.
-pub(super) fn router<B: Cluster>() -> Router<Arc<Shared<B>>> {
-    Router::new()
-        .route("/nodes", post(nodes::<B>))
-        .route("/slots", post(slots::<B>))
-        .route("/sessions", post(sessions::<B>))
-        .route("/pins/list", post(pins::<B>))
-        .route("/pins/set", post(set_pin::<B>))
-        .route("/pins/clear", post(clear_pins::<B>))
+/// What a node that owns slots answers about them.
+pub(super) fn operations<B: Cluster>() -> Vec<Operation<B>> {
+    vec![
+        Operation::get("node_list", "/nodes", nodes)
+            .says("Every origin there is")
+            .gives::<Nodes>(),
+        Operation::get("slot_list", "/slots", slots)
+            .says("Who owns which slots")
+            .gives::<SlotsTold>(),
+        Operation::get("pin_list", "/pins", pins)
+            .says("Ranges of slots that are held to groups of origins")
+            .gives::<Pins>(),
+        Operation::new(Method::PUT, "pin_set", "/pins/{range}", pin)
+            .says("Holds a range of slots, such as 0-99, to a group of origins")
+            .takes::<PinTo>(),
+        Operation::new(Method::DELETE, "pin_clear", "/pins/{range}", unpin)
+            .says("Holds a range of slots, such as 0-99, to nobody any more"),
+    ]
 }
 
-async fn nodes<B: Cluster>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
-    let Empty {} = read(&body)?;
-    let mut nodes = shared.backend.nodes().await?;
+async fn nodes<B: Cluster>(ask: Ask<B>) -> Answer {
+    let mut nodes = ask.server()?.nodes().await?;
     nodes.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok(Json(Nodes { nodes }).into_response())
+    told(&Nodes { nodes })
 }
 
-async fn slots<B: Cluster>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
-    let Empty {} = read(&body)?;
-    let slots = shared.backend.slots().await?;
-    Ok(Json(SlotsTold { slots }).into_response())
+async fn slots<B: Cluster>(ask: Ask<B>) -> Answer {
+    let slots = ask.server()?.slots().await?;
+    told(&SlotsTold { slots })
 }
 
-async fn sessions<B: Cluster>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
-    let mut ask: AskSessions = read(&body)?;
-    if let Some(jid) = &mut ask.jid {
-        // As addresses are compared.
-        *jid = account(jid)?.as_str().to_owned();
-    }
-    ask.max = Some(ask.max.unwrap_or(PAGE_MAX).min(PAGE_MAX));
-    let sessions = shared.backend.sessions(ask).await?;
-    Ok(Json(Sessions { sessions }).into_response())
-}
-
-async fn pins<B: Cluster>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
-    let Empty {} = read(&body)?;
-    let mut pins = shared.backend.pins().await?;
+async fn pins<B: Cluster>(ask: Ask<B>) -> Answer {
+    let mut pins = ask.server()?.pins().await?;
     pins.sort_by_key(|pin| pin.first);
-    Ok(Json(Pins { pins }).into_response())
+    told(&Pins { pins })
 }
 
-async fn set_pin<B: Cluster>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
-    let pin: Pin = read(&body)?;
-    let (first, last) = (pin.first, pin.last);
-    check(first, last)?;
-    if pin.group.is_empty() {
+async fn pin<B: Cluster>(ask: Ask<B>) -> Answer {
+    let (first, last) = range(ask.part("range")?)?;
+    ask.name(format!("slots {first}-{last}"));
+    let PinTo { group } = ask.body()?;
+    if group.is_empty() {
         let text = "the group is empty: to hold slots to nobody, clear them".to_owned();
         return Err(Refusal::Malformed(text));
     }
-    let mut pins = without(shared.backend.pins().await?, first, last);
-    let group = pin.group.clone();
-    pins.push(pin);
-    shared.backend.set_pins(pins).await?;
-    tracing::info!(first, last, group, "slots pinned");
-    Ok(StatusCode::NO_CONTENT.into_response())
+    let backend = ask.server()?;
+    let mut pins = without(backend.pins().await?, first, last);
+    pins.push(Pin { first, last, group });
+    backend.set_pins(pins).await?;
+    done()
 }
 
-async fn clear_pins<B: Cluster>(State(shared): State<Arc<Shared<B>>>, body: Bytes) -> Answer {
-    let Unpin { first, last } = read(&body)?;
-    check(first, last)?;
-    let pins = without(shared.backend.pins().await?, first, last);
-    shared.backend.set_pins(pins).await?;
-    tracing::info!(first, last, "slots not pinned any more");
-    Ok(StatusCode::NO_CONTENT.into_response())
+async fn unpin<B: Cluster>(ask: Ask<B>) -> Answer {
+    let (first, last) = range(ask.part("range")?)?;
+    ask.name(format!("slots {first}-{last}"));
+    let backend = ask.server()?;
+    let pins = without(backend.pins().await?, first, last);
+    backend.set_pins(pins).await?;
+    done()
 }
 
-fn check(first: u16, last: u16) -> Result<(), Refusal> {
-    if first <= last && last < SLOTS {
-        return Ok(());
+/// Slots from one to another, as in `0-99`.
+fn range(text: &str) -> Result<(u16, u16), Refusal> {
+    let number = |text: &str| {
+        let is_plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        is_plain.then(|| text.parse::<u16>().ok()).flatten()
+    };
+    let ends = text.split_once('-');
+    let ends = ends.and_then(|(first, last)| Some((number(first)?, number(last)?)));
+    match ends {
+        Some((first, last)) if first <= last && last < SLOTS => Ok((first, last)),
+        _ => {
+            let max = SLOTS - 1;
+            let text =
+                format!("{text:?} is not a range of slots such as 0-99: they go from 0 to {max}");
+            Err(Refusal::Malformed(text))
+        }
     }
-    let max = SLOTS - 1;
-    let text = format!("{first}-{last} is not a range of slots: they go from 0 to {max}");
-    Err(Refusal::Malformed(text))
 }
 
 /// Pins with a hole where nothing is pinned.

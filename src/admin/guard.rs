@@ -1,23 +1,30 @@
-//! Guard: keeps web pages from using the port through a browser on this machine.
+//! Guard: who gets through to the API, and what is written down about it.
 //!
 //! - A page of another site may *send* requests here (CSRF): the API asks for the header
-//!   [`HEADER`], which a browser sends across sites only after a permission nobody gives.
+//!   [`HEADER`] or for `Authorization: Bearer`, which a browser sends across sites only after a
+//!   permission nobody gives.
 //! - A page whose name now resolves to this machine is of the same site (DNS rebinding): its
 //!   `Host` is a name we do not know. An address cannot be rebound, so every address will do.
+//! - Who asks is settled before anything is looked up: a path that leads nowhere answers a
+//!   stranger no differently from one that does.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::api;
+use super::access::{Access, Caller, Stranger, bearer};
+use super::ask::Deed;
+use super::audit::Event;
+use super::metrics::Outcome;
+use super::refusal::problem;
 
-/// The header every request to the API carries, with any value.
+/// The header a request to the API carries, with any value, that has no token.
 pub(crate) const HEADER: &str = "couplet-ctl";
 
 /// The largest request body: an address and a password fit many times.
@@ -26,43 +33,160 @@ pub(super) const BODY_BYTES_MAX: usize = 16 * 1024;
 /// How long a client may take to send it.
 const BODY_SECS_MAX: Duration = Duration::from_secs(10);
 
+/// How much of a path the audit log shows.
+const PATH_BYTES_MAX: usize = 256;
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
 /// Lets requests through that were sent to a name we have.
-pub(super) async fn host(hosts: Arc<[String]>, request: Request, next: Next) -> Response {
-    match asked_host(request.headers(), request.uri()) {
-        Some(host) if is_ours(&host, &hosts) => {}
+pub(super) async fn host(access: Arc<Access>, request: Request, next: Next) -> Response {
+    let mut response = match asked_host(request.headers(), request.uri()) {
+        Some(host) if is_ours(&host) || access.knows_host(&host) => next.run(request).await,
         Some(host) => {
             tracing::warn!(
                 host,
                 "the admin port was asked under a name it does not have"
             );
             let text = "this is not the name of this server; see admin.hosts\n";
-            return (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+            (StatusCode::MISDIRECTED_REQUEST, text).into_response()
         }
-        None => return (StatusCode::BAD_REQUEST, "no host\n").into_response(),
-    }
-    let mut response = next.run(request).await;
+        None => (StatusCode::BAD_REQUEST, "no host\n").into_response(),
+    };
     let headers = response.headers_mut();
-    let nosniff = header::HeaderValue::from_static("nosniff");
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
-    let no_store = header::HeaderValue::from_static("no-store");
-    headers.insert(header::CACHE_CONTROL, no_store);
+    let fixed = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CACHE_CONTROL, "no-store"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
     response
 }
 
-/// Lets requests through that no web page can have sent, once their body is there.
-pub(super) async fn caller(request: Request, next: Next) -> Response {
-    if !request.headers().contains_key(HEADER) {
-        let text = format!("the header {HEADER} is missing");
-        return api::error(StatusCode::FORBIDDEN, &text);
+/// Lets requests through whose sender is known, once their body is there; counts them, and writes
+/// down what they change and why they are refused.
+pub(super) async fn caller(access: Arc<Access>, mut request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>();
+    let peer = peer.map(|Peer(address)| *address);
+    let method = request.method().clone();
+    let path = shortened(request.uri().path());
+    let deed = Arc::new(Deed::default());
+    request.extensions_mut().insert(Arc::clone(&deed));
+
+    let (who, response) = match enter(&access, request.headers(), peer) {
+        Ok(caller) => (caller.name.clone(), go_on(request, caller, next).await),
+        Err(why) => ("nobody".to_owned(), stopped(&why)),
+    };
+    let status = response.status();
+    let outcome = Outcome::of(status);
+    outcome.count(&method);
+    let is_told = method == Method::GET || method == Method::HEAD;
+    if !is_told || outcome.is_shut_out() {
+        let from = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+        access.audit.tell(&Event {
+            who: &who,
+            from: &from,
+            operation: deed.operation.get().copied().unwrap_or("-"),
+            subject: deed.subject.get().map_or(path.as_str(), String::as_str),
+            outcome: outcome.word(),
+            status: status.as_u16(),
+        });
     }
+    response
+}
+
+/// Why a request gets no further.
+enum Stopped {
+    /// Nobody knows who asks.
+    Stranger(Stranger),
+    /// A web page may have made a browser send it.
+    Unguarded,
+}
+
+/// Finds out who asks.
+fn enter(
+    access: &Access,
+    headers: &HeaderMap,
+    peer: Option<SocketAddr>,
+) -> Result<Caller, Stopped> {
+    let caller = access.identify(headers, peer).map_err(Stopped::Stranger)?;
+    let is_guarded = headers.contains_key(HEADER) || bearer(headers).is_some();
+    is_guarded.then_some(caller).ok_or(Stopped::Unguarded)
+}
+
+fn stopped(why: &Stopped) -> Response {
+    match why {
+        Stopped::Stranger(stranger) => challenge(*stranger),
+        Stopped::Unguarded => {
+            let text = format!("the header {HEADER} is missing, with any value");
+            problem(StatusCode::FORBIDDEN, &text)
+        }
+    }
+}
+
+/// Hands on what has one meaning and comes from somebody known.
+async fn go_on(mut request: Request, caller: Caller, next: Next) -> Response {
+    if !is_clean(request.uri().path()) {
+        return problem(StatusCode::NOT_FOUND, "there is no such path");
+    }
+    request.extensions_mut().insert(caller);
+    read_body(request, next).await
+}
+
+/// RFC 6750 §3.
+fn challenge(stranger: Stranger) -> Response {
+    let (challenge, text) = match stranger {
+        Stranger::Silent => (
+            "Bearer realm=\"couplet\"",
+            "a token is needed: `Authorization: Bearer …`, with what is in admin.token_file or in \
+             the file of one of admin.tokens",
+        ),
+        Stranger::Wrong => (
+            "Bearer realm=\"couplet\", error=\"invalid_token\"",
+            "nobody here has this token",
+        ),
+    };
+    let mut response = problem(StatusCode::UNAUTHORIZED, text);
+    let challenge = HeaderValue::from_static(challenge);
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, challenge);
+    response
+}
+
+async fn read_body(request: Request, next: Next) -> Response {
     let (head, body) = request.into_parts();
     match tokio::time::timeout(BODY_SECS_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
         Ok(Err(_)) => {
             let text = format!("the request has more than {BODY_BYTES_MAX} bytes, or broke off");
-            api::error(StatusCode::PAYLOAD_TOO_LARGE, &text)
+            problem(StatusCode::PAYLOAD_TOO_LARGE, &text)
         }
-        Err(_) => api::error(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
+        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
+    }
+}
+
+/// Whether every segment of a path is one, as whatever reads it might understand it: none is
+/// empty, leads up, carries parameters (RFC 3986 §3.3) or is in another notation.
+fn is_clean(path: &str) -> bool {
+    path.trim_start_matches('/').split('/').all(|segment| {
+        let decoded = percent_encoding::percent_decode_str(segment).decode_utf8();
+        let leads_up = |text: &str| text.split('/').any(|part| matches!(part, "." | ".."));
+        let is_plain = |text: &str| !text.contains(['\\', '\0']) && !leads_up(text);
+        !segment.is_empty() && !segment.contains(';') && decoded.is_ok_and(|text| is_plain(&text))
+    }) && !path.starts_with("//")
+}
+
+fn shortened(path: &str) -> String {
+    match path.char_indices().nth(PATH_BYTES_MAX) {
+        Some((end, _)) => format!("{}…", &path[..end]),
+        None => path.to_owned(),
     }
 }
 
@@ -79,11 +203,9 @@ fn asked_host(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     (!host.is_empty()).then(|| host.to_lowercase())
 }
 
-fn is_ours(host: &str, hosts: &[String]) -> bool {
-    host == "localhost"
-        || host.parse::<Ipv4Addr>().is_ok()
-        || host.parse::<Ipv6Addr>().is_ok()
-        || hosts.iter().any(|ours| ours == host)
+/// Whether a host is this machine, or an address.
+fn is_ours(host: &str) -> bool {
+    host == "localhost" || host.parse::<Ipv4Addr>().is_ok() || host.parse::<Ipv6Addr>().is_ok()
 }
 
 #[cfg(test)]
@@ -96,7 +218,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(header::HOST, host.parse().expect("a header"));
             let asked = asked_host(&headers, &Uri::from_static("/readyz"));
-            let ours = asked.is_some_and(|asked| is_ours(&asked, &["chat.internal".to_owned()]));
+            let ours = asked.is_some_and(|asked| is_ours(&asked));
             assert_eq!(ours, expected, "{host}");
         };
         for host in [
@@ -108,7 +230,6 @@ mod tests {
         ] {
             check(host, true);
         }
-        check("chat.internal:5290", true);
         for host in [
             "evil.example",
             "localhost.evil.example:5290",
@@ -116,6 +237,37 @@ mod tests {
             "",
         ] {
             check(host, false);
+        }
+    }
+
+    #[test]
+    fn a_path_has_one_meaning() {
+        for clean in [
+            "/nodes",
+            "/accounts/romeo%40a.example",
+            "/accounts/a.b%2E@c..d",
+            "/sessions/r%40a%2Fphone%3B1",
+            "/accounts/100%2525",
+        ] {
+            assert!(is_clean(clean), "{clean}");
+        }
+        for wrong in [
+            "/",
+            "//nodes",
+            "/accounts//x",
+            "/nodes/",
+            "/./nodes",
+            "/../healthz",
+            "/%2e%2e/healthz",
+            "/accounts/..%2fnodes",
+            "/accounts/x%2F..%2F..%2Fnodes",
+            "/nodes;x",
+            "/nodes;x=1/..",
+            "/accounts/a%5Cb",
+            "/accounts/%00",
+            "/accounts/%ff",
+        ] {
+            assert!(!is_clean(wrong), "{wrong}");
         }
     }
 }

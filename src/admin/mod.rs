@@ -5,17 +5,33 @@
 //! | `GET /healthz` | 200 while the process runs |
 //! | `GET /readyz` | 200 while clients can log in, else 503 |
 //! | `GET /metrics` | the text format of Prometheus |
-//! | `POST /api/v1/…` | see [`api`] for accounts, [`cluster`] for nodes |
+//! | `/api/v1/…` | JSON; `/api/v1/openapi.json` describes all of it |
 //!
-//! An edge has neither accounts nor slots: of the API it answers `drain` only.
+//! An edge has neither accounts nor slots: it answers what is in [`node`] only.
 //!
-//! Nobody is asked for a password here: whoever reaches the port may use it. So it listens on
-//! this machine only unless told otherwise, and [`guard`] keeps web pages out that make a
-//! browser on this machine ask for them.
+//! ```text
+//! request ─▶ guard: a name of ours? who asks? ─▶ operation: is the scope enough? ─▶ handler
+//!                └── counts it, writes it into the audit log ◀── what it was about ──┘
+//! ```
+//!
+//! - [`guard`], [`access`]: who gets through, and as whom.
+//! - [`operation`], [`ask`]: one thing that can be asked; one request for it.
+//! - [`accounts`], [`cluster`], [`sessions`], [`node`]: what can be asked, by subject.
+//! - [`openapi`]: the document about it, made from the operations.
+//! - [`audit`], [`metrics`]: what is kept of requests.
 
-mod api;
+mod access;
+mod accounts;
+mod ask;
+mod audit;
 mod cluster;
 mod guard;
+mod metrics;
+mod node;
+mod openapi;
+mod operation;
+mod refusal;
+mod sessions;
 
 #[cfg(test)]
 mod tests;
@@ -24,30 +40,35 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use couplet_proto::Jid;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use crate::config;
+use self::guard::Peer;
+use self::operation::{Operation, Reach, told};
+use self::refusal::problem;
 use crate::telemetry::Metrics;
 
-pub(crate) use api::{Account, Backup, Credentials, Listed, PAGE_MAX, Page, Problem};
-pub(crate) use cluster::{
-    AskSessions, Drain, Empty, Node, NodeState, Nodes, Pin, Pins, Session, Sessions, SlotState,
-    Slots, SlotsTold, Told, Unpin,
-};
+pub(crate) use access::Access;
+pub(crate) use accounts::{AccountPage, Backup, Domains, NewAccount, Password};
+pub(crate) use cluster::{Node, NodeState, Nodes, Pin, PinTo, Pins, SlotState, Slots, SlotsTold};
 pub(crate) use guard::HEADER as GUARD_HEADER;
+pub(crate) use node::{Configuration, Health, Told};
+pub(crate) use refusal::{Problem, Refusal};
+pub(crate) use sessions::{AskSessions, Session, SessionPage};
+
+/// The most accounts or sessions in one answer.
+pub(crate) const PAGE_MAX: usize = 1000;
 
 /// How many connections are served at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 128;
@@ -62,6 +83,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(crate) trait Backend: Send + Sync + 'static {
     /// Whether clients can log in here, or by way of this node.
     fn is_ready(&self) -> bool;
+
+    /// How the node is.
+    fn health(&self) -> impl Future<Output = Health> + Send;
 
     /// Makes the node leave, or stay after all; says what happens now.
     fn drain(&self, undo: bool) -> impl Future<Output = Result<String, Refusal>> + Send;
@@ -122,67 +146,95 @@ pub(crate) trait Cluster: Accounts {
     fn set_pins(&self, pins: Vec<Pin>) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
-/// Why the server does not do what it was asked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
-pub(crate) enum Refusal {
-    /// The request makes no sense: an address or a password that cannot be one.
-    #[error("{0}")]
-    Malformed(String),
-    /// There is no such account or domain.
-    #[error("{0}")]
-    Unknown(String),
-    /// The account exists already, or the folder is not empty.
-    #[error("{0}")]
-    Conflict(String),
-    /// Not now.
-    #[error("{0}")]
-    Unavailable(String),
-}
-
 /// What every handler may use.
-#[derive(Debug)]
 struct Shared<B> {
     backend: B,
     metrics: Metrics,
+    access: Arc<Access>,
+    /// What the API is, as JSON.
+    document: serde_json::Value,
 }
 
 /// Everything the port of a node with accounts answers.
-pub(crate) fn router<B: Cluster>(backend: B, metrics: Metrics, admin: &config::Admin) -> Router {
-    let routes = api::router().merge(cluster::router()).merge(api::drain());
-    port(backend, metrics, admin, routes)
+pub(crate) fn router<B: Cluster>(backend: B, metrics: Metrics, access: Arc<Access>) -> Router {
+    port(backend, metrics, access, operations(), nowhere)
 }
 
 /// Everything the port of an edge answers.
-pub(crate) fn edge_router<B: Backend>(
-    backend: B,
-    metrics: Metrics,
-    admin: &config::Admin,
-) -> Router {
-    port(
-        backend,
-        metrics,
-        admin,
-        api::drain().fallback(api::elsewhere),
-    )
+pub(crate) fn edge_router<B: Backend>(backend: B, metrics: Metrics, access: Arc<Access>) -> Router {
+    port(backend, metrics, access, edge_operations(), elsewhere)
+}
+
+/// What a node with accounts can be asked.
+fn operations<B: Cluster>() -> Vec<Operation<B>> {
+    let mut operations = edge_operations();
+    operations.extend(accounts::operations());
+    operations.extend(sessions::operations());
+    operations.extend(cluster::operations());
+    operations
+}
+
+/// What every node can be asked.
+fn edge_operations<B: Backend>() -> Vec<Operation<B>> {
+    let mut operations = node::operations();
+    operations.push(
+        Operation::get("openapi", "/openapi.json", async |ask: ask::Ask<B>| {
+            told(&ask.shared.document)
+        })
+        .says("This document")
+        .reaches(Reach::Anybody)
+        .gives::<serde_json::Value>(),
+    );
+    operations
 }
 
 fn port<B: Backend>(
     backend: B,
     metrics: Metrics,
-    admin: &config::Admin,
-    routes: Router<Arc<Shared<B>>>,
+    access: Arc<Access>,
+    operations: Vec<Operation<B>>,
+    fallback: fn() -> Response,
 ) -> Router {
-    let shared = Arc::new(Shared { backend, metrics });
-    let hosts: Arc<[String]> = admin.hosts.iter().map(|host| host.to_lowercase()).collect();
+    let document = openapi::document(&operations);
+    let shared = Arc::new(Shared {
+        backend,
+        metrics,
+        access: Arc::clone(&access),
+        document: serde_json::to_value(&document).expect("a document is JSON"),
+    });
+    let api = operations
+        .into_iter()
+        .fold(Router::new(), |router, operation| operation.route(router));
+    let known = Arc::clone(&access);
+    let api = api
+        .fallback(move || async move { fallback() })
+        .method_not_allowed_fallback(|| async {
+            let text = "this path does not take this method; see /api/v1/openapi.json";
+            problem(StatusCode::METHOD_NOT_ALLOWED, text)
+        })
+        .layer(middleware::from_fn(move |request, next| {
+            guard::caller(Arc::clone(&known), request, next)
+        }));
     Router::new()
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz::<B>))
         .route("/metrics", get(render::<B>))
-        .nest("/api/v1", routes.layer(middleware::from_fn(guard::caller)))
+        .nest("/api/v1", api)
         .layer(middleware::from_fn(move |request, next| {
-            guard::host(Arc::clone(&hosts), request, next)
+            guard::host(Arc::clone(&access), request, next)
         }))
         .with_state(shared)
+}
+
+fn nowhere() -> Response {
+    let text = "there is no such path; see /api/v1/openapi.json";
+    problem(StatusCode::NOT_FOUND, text)
+}
+
+/// What an edge says to what others answer.
+fn elsewhere() -> Response {
+    let text = "this is an edge: it has no accounts and no slots; ask the port of an origin";
+    problem(StatusCode::NOT_FOUND, text)
 }
 
 /// Serves the port, for ever. Connections end when the future is dropped.
@@ -191,15 +243,15 @@ pub(crate) async fn serve(listener: TcpListener, router: Router) {
     let mut connections = JoinSet::new();
     loop {
         let permit = Arc::clone(&permits).acquire_owned().await;
-        let socket = match listener.accept().await {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "the admin port cannot accept");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        let router = router.clone();
+        let router = router.clone().layer(Extension(Peer(peer)));
         connections.spawn(async move {
             let _permit = permit;
             answer(socket, router).await;

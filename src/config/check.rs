@@ -52,6 +52,11 @@ impl Check<'_> {
         self.places.get(key).cloned().unwrap_or(Place::Default)
     }
 
+    /// Whether somebody gave this key.
+    pub(super) fn is_given(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// Reports a mistake where the key was given.
     pub(super) fn mistake(&mut self, key: &str, message: impl Into<String>) {
         let place = self.place(key);
@@ -150,18 +155,6 @@ impl Check<'_> {
                 }
                 None => taken.push((address, key)),
             }
-        }
-    }
-
-    fn admin(&mut self, settings: &Settings) {
-        let admin = &settings.admin;
-        if !admin.listen.ip().is_loopback() && !admin.allow_remote {
-            let message = format!(
-                "{} can be reached from other machines, and nobody is asked for a password there; \
-                 use 127.0.0.1, or set admin.allow_remote = true if the network keeps others out",
-                admin.listen
-            );
-            self.mistake("admin.listen", message);
         }
     }
 
@@ -282,7 +275,7 @@ impl Check<'_> {
 }
 
 /// A domain in the form in which addresses are compared; `None` when it is none.
-fn domain(name: &str) -> Option<String> {
+pub(super) fn domain(name: &str) -> Option<String> {
     let jid = Jid::parse(name).ok()?;
     let is_domain = jid.local().is_none() && jid.resource().is_none();
     is_domain.then(|| jid.domain().to_owned())

@@ -29,8 +29,8 @@ pub(super) struct Given {
 const PREFIX: &str = "COUPLET_";
 
 /// Variables with our prefix that are not settings: Kubernetes makes them for a service of our
-/// name, and tests keep their own switches there.
-const FOREIGN: &[&str] = &["SERVICE_", "PORT_", "TEST_"];
+/// name, `couplet ctl` has its own, and tests keep their switches there.
+const FOREIGN: &[&str] = &["SERVICE_", "PORT_", "CTL_", "TEST_"];
 
 // === impl Given ===
 

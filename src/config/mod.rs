@@ -14,6 +14,8 @@ mod keys;
 mod layer;
 mod link;
 mod place;
+mod shown;
+mod tokens;
 mod value;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use place::{Mistake, Place};
+pub(crate) use shown::Shown;
 
 /// What a process is: it decides which settings there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -141,10 +144,49 @@ pub(crate) struct Pair {
 pub(crate) struct Admin {
     /// Where it listens.
     pub(crate) listen: SocketAddr,
-    /// Whether that may be beyond this machine. Nobody is asked for a password there.
-    pub(crate) allow_remote: bool,
     /// Names besides `localhost` under which it may be asked.
     pub(crate) hosts: Vec<String>,
+    /// The file of a token that opens everything.
+    pub(crate) token_file: Option<PathBuf>,
+    /// Other tokens, by name, as they were given.
+    pub(crate) tokens: BTreeMap<String, Token>,
+    /// All of them, as they are meant. Without any the port is open to this machine.
+    pub(crate) grants: Vec<Grant>,
+    /// Where it is written down who changed what; besides the log.
+    pub(crate) audit_file: Option<PathBuf>,
+}
+
+/// A token as somebody gave it, which may be half of one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Token {
+    /// Where the secret is.
+    pub(crate) file: Option<PathBuf>,
+    /// What it opens.
+    pub(crate) scope: Option<Scope>,
+    /// Of the scope domain: which ones.
+    pub(crate) domains: Option<Vec<String>>,
+}
+
+/// A token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Grant {
+    /// Its name in the audit log.
+    pub(crate) name: String,
+    /// Where the secret is.
+    pub(crate) file: PathBuf,
+    /// What it opens.
+    pub(crate) scope: Scope,
+}
+
+/// What a token opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// Everything.
+    Server,
+    /// Everything that changes nothing.
+    ReadOnly,
+    /// Accounts and sessions of these domains, in the form in which addresses are compared.
+    Domains(Vec<String>),
 }
 
 /// What is written about what happens.
@@ -184,12 +226,54 @@ type Places = HashMap<String, Place>;
 /// # Errors
 /// Every mistake there is, in the order of the sources.
 pub(crate) fn load(sources: &Sources, role: Role) -> Result<Settings, Vec<Mistake>> {
+    load_shown(sources, role).map(|(settings, _)| settings)
+}
+
+/// As [`load`]; with every setting of the role, its value and where that came from.
+///
+/// # Errors
+/// As [`load`].
+pub(crate) fn load_shown(
+    sources: &Sources,
+    role: Role,
+) -> Result<(Settings, Vec<Shown>), Vec<Mistake>> {
     let mut mistakes = Vec::new();
+    let given = read(sources, &mut mistakes);
+    let mut settings = Settings::default();
+    let mut places = Places::new();
+    for given in &given {
+        match keys::find(&given.path) {
+            Some(key) => {
+                let name = key.name_of(given);
+                let wrong = match keys::refusal(key, role) {
+                    Some(refusal) => Err(refusal),
+                    None => (key.set)(&mut settings, given),
+                };
+                if let Err(wrong) = wrong {
+                    mistakes.push(Mistake::new(&name, given.place.clone(), wrong));
+                }
+                places.insert(name, given.place.clone());
+            }
+            None if given.is_empty_table() && keys::is_section(&given.path) => {}
+            None => mistakes.push(unknown(given)),
+        }
+    }
+    check::together(&mut settings, role, &places, &mut mistakes);
+    if mistakes.is_empty() {
+        let shown = shown::all(&settings, role, &given);
+        Ok((settings, shown))
+    } else {
+        Err(mistakes)
+    }
+}
+
+/// What every source gives, later ones last.
+fn read(sources: &Sources, mistakes: &mut Vec<Mistake>) -> Vec<layer::Given> {
     let mut given = Vec::new();
     if let Some(path) = &sources.file {
         let name = path.display().to_string();
         match std::fs::read_to_string(path) {
-            Ok(text) => given.extend(layer::file(&name, &text, &mut mistakes)),
+            Ok(text) => given.extend(layer::file(&name, &text, mistakes)),
             Err(error) => {
                 let message = format!("{name}: cannot be read: {error}");
                 mistakes.push(Mistake::new("", Place::Argument, message));
@@ -197,36 +281,11 @@ pub(crate) fn load(sources: &Sources, role: Role) -> Result<Settings, Vec<Mistak
         }
     }
     let environment = sources.environment.iter().cloned();
-    given.extend(layer::environment(environment, &mut mistakes));
+    given.extend(layer::environment(environment, mistakes));
     for argument in &sources.arguments {
-        given.extend(layer::argument(argument, &mut mistakes));
+        given.extend(layer::argument(argument, mistakes));
     }
-
-    let mut settings = Settings::default();
-    let mut places = Places::new();
-    for given in given {
-        match keys::find(&given.path) {
-            Some(key) => {
-                let name = key.name_of(&given);
-                let wrong = match keys::refusal(key, role) {
-                    Some(refusal) => Err(refusal),
-                    None => (key.set)(&mut settings, &given),
-                };
-                if let Err(wrong) = wrong {
-                    mistakes.push(Mistake::new(&name, given.place.clone(), wrong));
-                }
-                places.insert(name, given.place);
-            }
-            None if given.is_empty_table() && keys::is_section(&given.path) => {}
-            None => mistakes.push(unknown(&given)),
-        }
-    }
-    check::together(&mut settings, role, &places, &mut mistakes);
-    if mistakes.is_empty() {
-        Ok(settings)
-    } else {
-        Err(mistakes)
-    }
+    given
 }
 
 fn unknown(given: &layer::Given) -> Mistake {
@@ -262,6 +321,18 @@ impl std::fmt::Display for Role {
             Self::Edge => "edge",
             Self::Origin => "origin",
         })
+    }
+}
+
+// === impl Scope ===
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Server => f.write_str("the scope server"),
+            Self::ReadOnly => f.write_str("the scope read-only"),
+            Self::Domains(domains) => write!(f, "the scope domain for {}", domains.join(", ")),
+        }
     }
 }
 
@@ -309,8 +380,11 @@ impl Default for Settings {
             tls: Tls::default(),
             admin: Admin {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5290)),
-                allow_remote: false,
                 hosts: Vec::new(),
+                token_file: None,
+                tokens: BTreeMap::new(),
+                grants: Vec::new(),
+                audit_file: None,
             },
             log: Log {
                 level: "info".to_owned(),

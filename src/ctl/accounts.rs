@@ -1,11 +1,13 @@
-//! Accounts: adds, removes and lists them; copies everything.
+//! Accounts: adds, removes and lists them; lists domains; copies everything.
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::Path;
 
-use super::server::Server;
+use hyper::Method;
+
+use super::server::{Query, Server, escaped};
 use super::{Failure, Output};
-use crate::admin::{Account as AccountName, Backup, Credentials, Listed, PAGE_MAX, Page};
+use crate::admin::{AccountPage, Backup, Domains, NewAccount, PAGE_MAX, Password};
 use crate::cli::Account;
 
 /// Carries out a command about accounts.
@@ -18,70 +20,82 @@ pub(super) async fn carry_out(
         Account::Add { jid, password } => {
             let password = password_for(&jid, password)?;
             let done = format!("added {jid}");
-            let credentials = Credentials { jid, password };
-            server.tell("account/add", &credentials, &done).await
+            let account = NewAccount { jid, password };
+            server
+                .tell(Method::POST, "accounts", Some(&account))
+                .await?;
+            out.done(&done);
         }
         Account::Remove { jid } => {
-            let done = format!("removed {jid}");
-            let account = AccountName { jid };
-            server.tell("account/remove", &account, &done).await
+            let path = format!("accounts/{}", escaped(&jid));
+            server.tell::<()>(Method::DELETE, &path, None).await?;
+            out.done(&format!("removed {jid}"));
         }
         Account::Password { jid, password } => {
             let password = password_for(&jid, password)?;
-            let done = format!("changed the password of {jid}");
-            let credentials = Credentials { jid, password };
-            server.tell("account/password", &credentials, &done).await
+            let path = format!("accounts/{}/password", escaped(&jid));
+            let password = Password { password };
+            server.tell(Method::PUT, &path, Some(&password)).await?;
+            out.done(&format!("changed the password of {jid}"));
         }
-        Account::List { domain } => list(server, domain, out).await,
+        Account::List { domain } => list(server, domain, out).await?,
     }
+    Ok(())
 }
 
 async fn list(server: &Server, domain: Option<String>, out: Output) -> Result<(), Failure> {
     let domains = match domain {
         Some(domain) => vec![domain],
         None => {
-            server
-                .ask::<_, Listed>("account/list", &Page::default())
-                .await?
-                .domains
+            let told: Domains = server.ask("domains", &Query::new()).await?;
+            told.domains.into_iter().map(|domain| domain.name).collect()
         }
     };
     for domain in domains {
         let mut after = None;
         loop {
-            let page = Page {
-                domain: Some(domain.clone()),
-                after: after.take(),
-                max: Some(PAGE_MAX),
-            };
-            let listed: Listed = server.ask("account/list", &page).await?;
-            let lines = |listed: &Listed| {
-                let lines = listed.accounts.iter().map(|jid| format!("{jid}\n"));
+            let max = PAGE_MAX.to_string();
+            let query = Query::new()
+                .with("domain", Some(&domain))
+                .with("after", after.as_deref())
+                .with("max", Some(&max));
+            let page: AccountPage = server.ask("accounts", &query).await?;
+            let lines = |page: &AccountPage| {
+                let lines = page.accounts.iter().map(|it| format!("{}\n", it.jid));
                 lines.collect()
             };
-            if !out.write(&listed, lines) {
+            if !out.write(&page, lines) {
                 return Ok(());
             }
-            let last = listed
-                .accounts
-                .last()
-                .filter(|_| listed.accounts.len() == PAGE_MAX);
-            let Some((local, _)) = last.and_then(|jid| jid.split_once('@')) else {
+            if page.next.is_none() {
                 break;
-            };
-            after = Some(local.to_owned());
+            }
+            after = page.next;
         }
     }
     Ok(())
 }
 
+/// Lists the domains.
+pub(super) async fn domains(server: &Server, out: Output) -> Result<(), Failure> {
+    let told: Domains = server.ask("domains", &Query::new()).await?;
+    out.write(&told, |told| {
+        let lines = told.domains.iter().map(|it| format!("{}\n", it.name));
+        lines.collect()
+    });
+    Ok(())
+}
+
 /// Copies everything into a folder.
-pub(super) async fn backup(server: &Server, directory: &Path) -> Result<(), Failure> {
+pub(super) async fn backup(server: &Server, directory: &Path, out: Output) -> Result<(), Failure> {
     // The server has a working folder of its own.
     let directory = std::path::absolute(directory)
         .map_err(|error| Failure::Usage(format!("{}: {error}", directory.display())))?;
     let done = format!("copied to {}", directory.display());
-    server.tell("backup", &Backup { directory }, &done).await
+    let backup = Backup { directory };
+    server.tell(Method::POST, "backup", Some(&backup)).await?;
+    out.done(&done);
+    Ok(())
 }
 
 /// The password from the command line, from a person twice, or from standard input.

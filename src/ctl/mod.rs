@@ -1,15 +1,20 @@
 //! Ctl: `couplet ctl`, a client of the admin port.
 //!
-//! - [`accounts`]: accounts and backups.
-//! - [`nodes`]: nodes, slots, sessions, pins, leaving.
+//! - [`node`]: how the node is, what it was told, and that it has to leave.
+//! - [`accounts`]: accounts, domains and backups.
+//! - [`cluster`]: origins, slots, pins.
+//! - [`sessions`]: who is connected where.
 //! - [`table`]: rows for people.
 //! - [`server`]: the port, asked over HTTP.
 //!
-//! Exit codes: 0 done, 1 the server refused, 2 the command line is wrong, 3 no server answered.
+//! Exit codes: 0 done, 1 the server refused, 2 the command line is wrong, 3 no server answered, 4 it
+//! was waited for, and did not happen in time.
 
 mod accounts;
-mod nodes;
+mod cluster;
+mod node;
 mod server;
+mod sessions;
 mod table;
 
 use std::io::{self, Write};
@@ -32,6 +37,9 @@ enum Failure {
     /// Nobody, or somebody else, is there.
     #[error("{0}")]
     NoServer(String),
+    /// It takes longer than it was to be waited for.
+    #[error("{0}")]
+    Late(String),
 }
 
 /// Carries out one command and says how it went.
@@ -45,20 +53,28 @@ pub(crate) async fn run(ctl: Ctl) -> ExitCode {
         Failure::Refused(_) => ExitCode::from(1),
         Failure::Usage(_) => ExitCode::from(2),
         Failure::NoServer(_) => ExitCode::from(3),
+        Failure::Late(_) => ExitCode::from(4),
     }
 }
 
 async fn carry_out(ctl: Ctl) -> Result<(), Failure> {
-    let server = Server::new(&ctl.server)?;
+    let server = Server::new(&ctl.server, ctl.token_file.as_deref())?;
     let out = Output { is_json: ctl.json };
     match ctl.command {
         CtlCommand::Account(account) => accounts::carry_out(&server, account, out).await,
-        CtlCommand::Backup { directory } => accounts::backup(&server, &directory).await,
-        CtlCommand::Nodes => nodes::list(&server, out).await,
-        CtlCommand::Slots { range, moving } => nodes::slots(&server, range, moving, out).await,
-        CtlCommand::Sessions { jid, node } => nodes::sessions(&server, jid, node, out).await,
-        CtlCommand::Drain { undo } => nodes::drain(&server, undo).await,
-        CtlCommand::Pins(pins) => nodes::pins(&server, pins, out).await,
+        CtlCommand::Backup { directory } => accounts::backup(&server, &directory, out).await,
+        CtlCommand::Health { probe: true } => node::probe(&server, out).await,
+        CtlCommand::Health { probe: false } => node::health(&server, out).await,
+        CtlCommand::Config { prefix } => node::config(&server, prefix, out).await,
+        CtlCommand::Domains => accounts::domains(&server, out).await,
+        CtlCommand::Nodes => cluster::nodes(&server, out).await,
+        CtlCommand::Slots { range, moving } => cluster::slots(&server, range, moving, out).await,
+        CtlCommand::Sessions { jid, domain, node } => {
+            sessions::list(&server, jid, domain, node, out).await
+        }
+        CtlCommand::Drain { undo: true, .. } => node::undo(&server, out).await,
+        CtlCommand::Drain { wait, .. } => node::drain(&server, wait, out).await,
+        CtlCommand::Pins(pins) => cluster::pins(&server, pins, out).await,
     }
 }
 
@@ -66,6 +82,12 @@ async fn carry_out(ctl: Ctl) -> Result<(), Failure> {
 #[derive(Debug, Clone, Copy)]
 struct Output {
     is_json: bool,
+}
+
+/// That something is done, as JSON.
+#[derive(Serialize)]
+struct Done<'a> {
+    done: &'a str,
 }
 
 // === impl Output ===
@@ -82,4 +104,14 @@ impl Output {
         // The reader of a pipe may have seen enough: `couplet ctl account list | head`.
         io::stdout().lock().write_all(text.as_bytes()).is_ok()
     }
+
+    /// Says that something is done.
+    fn done(self, text: &str) {
+        self.write(&Done { done: text }, |_| format!("{text}\n"));
+    }
+}
+
+fn or_dash(text: Option<String>) -> String {
+    text.filter(|text| !text.is_empty())
+        .unwrap_or_else(|| "-".to_owned())
 }

@@ -5,6 +5,7 @@
 //! stop:   not ready → clients are sent away → links end
 //! ```
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,9 +19,11 @@ use couplet_proto::link::wire::hello::Role;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{Running, Start, joined, link, open_admin, ready_for_clients, reload_certificates};
-use crate::admin::{self, Backend, Refusal};
-use crate::certificate;
+use super::{
+    Running, Start, joined, link, open_admin, ready_for_clients, reload_certificates, view,
+};
+use crate::admin::{self, Backend, Health, Refusal};
+use crate::{certificate, config};
 
 /// An edge under way.
 pub(super) struct Server {
@@ -37,6 +40,8 @@ struct Operated {
     /// There is none until an origin has answered.
     links: Arc<OnceLock<Arc<Remote>>>,
     leave: Arc<Notify>,
+    node: String,
+    is_draining: AtomicBool,
 }
 
 // === impl Server ===
@@ -46,6 +51,7 @@ impl Server {
     pub(super) async fn start(start: Start) -> Result<Self> {
         let Start {
             mut settings,
+            access,
             metrics,
             leave,
         } = start;
@@ -60,10 +66,12 @@ impl Server {
             edge: Arc::clone(&edge),
             links: Arc::clone(&links),
             leave,
+            node: settings.node.clone(),
+            is_draining: AtomicBool::new(false),
         };
-        let router = admin::edge_router(operated, metrics.clone(), &settings.admin);
+        let router = admin::edge_router(operated, metrics.clone(), access);
         let mut tasks = JoinSet::new();
-        let address = open_admin(&settings.admin, router, &mut tasks).await?;
+        let address = open_admin(settings.admin.listen, router, &mut tasks).await?;
         tasks.spawn(metrics.keep());
         tasks.spawn(certificate::watch(certificates, domains));
 
@@ -118,11 +126,22 @@ impl Backend for Operated {
         is_linked && self.edge.is_ready()
     }
 
+    async fn health(&self) -> Health {
+        let reachable = self.links.get().map_or(0, |links| links.reachable());
+        Health {
+            is_draining: self.is_draining.load(Ordering::Relaxed),
+            connections: Some(self.edge.connections() as u64),
+            origins: Some(reachable as u64),
+            ..view::health(config::Role::Edge, &self.node, self.is_ready())
+        }
+    }
+
     async fn drain(&self, undo: bool) -> Result<String, Refusal> {
         if undo {
             let text = "an edge that leaves sends its clients away and ends: start it again";
             return Err(Refusal::Conflict(text.to_owned()));
         }
+        self.is_draining.store(true, Ordering::Relaxed);
         self.leave.notify_one();
         Ok("this edge sends its clients away and ends".to_owned())
     }

@@ -79,6 +79,16 @@ impl Desk {
         }
     }
 
+    /// The name of this origin.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process it is.
+    pub(super) fn me(&self) -> &NodeId {
+        &self.me
+    }
+
     /// What this origin knows.
     pub(super) async fn report(&self) -> Result<Report, Refusal> {
         let report = self.origin.report().await;

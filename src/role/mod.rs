@@ -28,7 +28,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::config::{self, Admin, Role, Settings, Sources};
+use crate::admin::Access;
+use crate::config::{self, Role, Settings, Shown, Sources};
 use crate::shutdown::{Signals, Wish};
 use crate::telemetry::{self, Logging, Metrics};
 use crate::{admin, certificate};
@@ -42,9 +43,21 @@ trait Running {
     fn stop(self, deadline: Duration) -> impl Future<Output = ()> + Send;
 }
 
+/// What the operator said.
+pub(crate) struct Given<'a> {
+    /// All of it together.
+    pub(crate) settings: Settings,
+    /// Where each part came from.
+    pub(crate) shown: Vec<Shown>,
+    /// Where to look again.
+    pub(crate) sources: &'a Sources,
+}
+
 /// What every node is started with.
 struct Start {
     settings: Settings,
+    /// Who may use the port for operators.
+    access: Arc<Access>,
     metrics: Metrics,
     /// Told when an operator wants the node to leave, by other means than a signal.
     leave: Arc<Notify>,
@@ -56,11 +69,15 @@ struct Start {
 /// What kept it from starting, in words for the operator.
 pub(crate) async fn run(
     role: Role,
-    settings: Settings,
-    sources: &Sources,
+    given: Given<'_>,
     logging: &Logging,
     metrics: Metrics,
 ) -> Result<ExitCode> {
+    let Given {
+        settings,
+        shown,
+        sources,
+    } = given;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         %role,
@@ -70,28 +87,32 @@ pub(crate) async fn run(
         "starting",
     );
     warn_of_unserved(&settings);
-    let reload_log = || reload_log(role, sources, logging);
+    let access = Arc::new(Access::new(&settings.admin, shown)?);
+    let reload = || reload(role, sources, logging, &access);
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
     let start = Start {
         settings,
+        access: Arc::clone(&access),
         metrics,
         leave: Arc::clone(&leave),
     };
-    match role {
-        Role::Serve => live(serve::Server::start(start), reload_log, deadline, &leave).await,
-        Role::Edge => live(edge::Server::start(start), reload_log, deadline, &leave).await,
+    let ended = match role {
+        Role::Serve => live(serve::Server::start(start), reload, deadline, &leave).await,
+        Role::Edge => live(edge::Server::start(start), reload, deadline, &leave).await,
         Role::Origin => {
             let start = Box::pin(origin::Server::start(start));
-            live(start, reload_log, deadline, &leave).await
+            live(start, reload, deadline, &leave).await
         }
-    }
+    };
+    access.close();
+    ended
 }
 
 /// Starts a node, keeps it until somebody wants it to stop, and stops it.
 async fn live<N: Running>(
     start: impl Future<Output = Result<N>>,
-    reload_log: impl Fn(),
+    reload: impl Fn(),
     deadline: Duration,
     leave: &Notify,
 ) -> Result<ExitCode> {
@@ -108,7 +129,7 @@ async fn live<N: Running>(
         match wish {
             Wish::Reload => {
                 node.reload();
-                reload_log();
+                reload();
             }
             Wish::Stop => break,
         }
@@ -126,20 +147,28 @@ async fn stop_wished(signals: &mut Signals) {
     while signals.next().await != Wish::Stop {}
 }
 
-/// The log level, as far as the sources can be read.
-fn reload_log(role: Role, sources: &Sources, logging: &Logging) {
-    let level = match config::load(sources, role) {
-        Ok(settings) => settings.log.level,
+/// The log level and who may use the port for operators, as far as the sources can be read.
+fn reload(role: Role, sources: &Sources, logging: &Logging, access: &Access) {
+    let (settings, shown) = match config::load_shown(sources, role) {
+        Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
-                tracing::error!(%mistake, "log level not reloaded: the old one stays");
+                tracing::error!(%mistake, "log level and tokens not reloaded: the old ones stay");
             }
             return;
         }
     };
+    let level = settings.log.level;
     match logging.set_level(&level) {
         Ok(()) => tracing::info!(level, "log level reloaded"),
         Err(error) => tracing::error!(%error, "log level not reloaded: the old one stays"),
+    }
+    match access.reload(&settings.admin, shown) {
+        Ok(()) => tracing::info!(tokens = settings.admin.grants.len(), "tokens reloaded"),
+        Err(error) => {
+            let error = format!("{error:#}");
+            tracing::error!(error, "tokens not reloaded: the old ones stay");
+        }
     }
 }
 
@@ -152,8 +181,11 @@ fn reload_certificates(edge: &Edge) {
 }
 
 /// Opens the port for operators; returns where.
-async fn open_admin(admin: &Admin, router: Router, tasks: &mut JoinSet<()>) -> Result<SocketAddr> {
-    let address = admin.listen;
+async fn open_admin(
+    address: SocketAddr,
+    router: Router,
+    tasks: &mut JoinSet<()>,
+) -> Result<SocketAddr> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("admin.listen: cannot listen on {address}"))?;

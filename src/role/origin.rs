@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use couplet_link::Credentials;
-use couplet_origin::cluster::plan;
+use couplet_origin::admin::Listing;
+use couplet_origin::cluster::{Report, plan};
 use couplet_origin::config::Cluster as Settings;
 use couplet_origin::store::redis::{OpenError, Options, Redis};
 use couplet_origin::store::{self, Member, Registry, Store};
@@ -25,7 +26,7 @@ use tokio::task::JoinSet;
 
 use super::forward::{Answered, Asked, Desk};
 use super::{Running, Start, accounts, joined, link, open_admin, view};
-use crate::admin::{self, Accounts, Backend, Cluster, PAGE_MAX, Refusal};
+use crate::admin::{self, Accounts, Backend, Cluster, Health, PAGE_MAX, Refusal};
 use crate::{certificate, config};
 
 /// How long until Redis is asked again when it is not there at the start.
@@ -59,7 +60,10 @@ impl Server {
     /// Starts the origin. It has no slots yet when this returns.
     pub(super) async fn start(start: Start) -> Result<Self> {
         let Start {
-            settings, metrics, ..
+            settings,
+            access,
+            metrics,
+            ..
         } = start;
         let credentials = link::credentials(&settings.link, Role::Origin)?;
         let certificates = link::watched(&settings.link, Role::Origin);
@@ -109,9 +113,9 @@ impl Server {
             lease_ms: cluster.lease_ms,
         };
         let admin = origin.admin();
-        let router = admin::router(operated, metrics.clone(), &settings.admin);
+        let router = admin::router(operated, metrics.clone(), access);
         let mut tasks = JoinSet::new();
-        let address = open_admin(&settings.admin, router, &mut tasks).await?;
+        let address = open_admin(settings.admin.listen, router, &mut tasks).await?;
         tasks.spawn(metrics.keep());
         tasks.spawn(certificate::watch(
             certificates.into_iter().collect(),
@@ -176,6 +180,20 @@ async fn open(redis: &config::Redis, node: &NodeId) -> Result<Redis> {
 impl Backend for Operated {
     fn is_ready(&self) -> bool {
         self.origin.is_ready()
+    }
+
+    async fn health(&self) -> Health {
+        let report = self.desk.report().await.ok();
+        let counted = self.admin.sessions(Listing::default()).await.ok();
+        let own = |report: &Report| view::owned(report, self.desk.me());
+        Health {
+            is_draining: report
+                .as_ref()
+                .is_some_and(|report| view::is_draining(report, self.desk.me())),
+            slots: report.as_ref().map(own),
+            sessions: counted.map(|counted| counted.total as u64),
+            ..view::health(config::Role::Origin, self.desk.name(), self.is_ready())
+        }
     }
 
     async fn drain(&self, undo: bool) -> Result<String, Refusal> {

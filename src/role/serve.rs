@@ -19,13 +19,14 @@ use couplet_origin::store::Store;
 use couplet_origin::store::embedded::Embedded;
 use couplet_origin::{Admin, Origin};
 use couplet_proto::Jid;
+use couplet_proto::slot::SLOTS;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::{
     Running, Start, accounts, joined, open_admin, ready_for_clients, reload_certificates, view,
 };
-use crate::admin::{self, Accounts, Backend, Cluster, Refusal};
-use crate::{certificate, folder};
+use crate::admin::{self, Accounts, Backend, Cluster, Health, Refusal};
+use crate::{certificate, config, folder};
 
 /// How long the origin may take to finish its commits once the edge has drained.
 const FINISH_SECS_MAX: Duration = Duration::from_secs(15);
@@ -57,6 +58,7 @@ impl Server {
     pub(super) async fn start(start: Start) -> Result<Self> {
         let Start {
             mut settings,
+            access,
             metrics,
             ..
         } = start;
@@ -86,9 +88,9 @@ impl Server {
             data,
             node: settings.node,
         };
-        let router = admin::router(operated.clone(), metrics.clone(), &settings.admin);
+        let router = admin::router(operated.clone(), metrics.clone(), access);
         let mut tasks = JoinSet::new();
-        let address = open_admin(&settings.admin, router, &mut tasks).await?;
+        let address = open_admin(settings.admin.listen, router, &mut tasks).await?;
         tasks.spawn(metrics.keep());
         tasks.spawn(certificate::watch(certificates, domains));
 
@@ -141,6 +143,16 @@ impl Running for Server {
 impl Backend for Operated {
     fn is_ready(&self) -> bool {
         self.edge.is_ready() && self.origin.is_ready()
+    }
+
+    async fn health(&self) -> Health {
+        let counted = self.admin.sessions(Listing::default()).await.ok();
+        Health {
+            slots: Some(u32::from(SLOTS)),
+            sessions: counted.map(|counted| counted.total as u64),
+            connections: Some(self.edge.connections() as u64),
+            ..view::health(config::Role::Serve, &self.node, self.is_ready())
+        }
     }
 
     async fn drain(&self, _: bool) -> Result<String, Refusal> {

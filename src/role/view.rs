@@ -9,8 +9,37 @@ use couplet_proto::link::id::{EdgeId, NodeId};
 use couplet_proto::slot::{SLOTS, Slot};
 
 use crate::admin::{
-    AskSessions, Node, NodeState, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots,
+    AskSessions, Health, Node, NodeState, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots,
 };
+use crate::config::Role;
+
+/// What is true of every node.
+pub(super) fn health(role: Role, node: &str, is_ready: bool) -> Health {
+    Health {
+        node: node.to_owned(),
+        role: role.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        is_ready,
+        is_draining: false,
+        slots: None,
+        sessions: None,
+        connections: None,
+        origins: None,
+    }
+}
+
+/// How many slots a process owns, whatever should be.
+pub(super) fn owned(report: &Report, me: &NodeId) -> u32 {
+    let owners = report.slots.iter().filter_map(|slot| slot.owner.as_ref());
+    let owned = owners.filter(|owner| owner.node == *me).count();
+    u32::try_from(owned).unwrap_or(u32::MAX)
+}
+
+/// Whether a process gives its slots away.
+pub(super) fn is_draining(report: &Report, me: &NodeId) -> bool {
+    let mut nodes = report.nodes.iter();
+    nodes.any(|node| node.member.node == *me && node.member.is_draining)
+}
 
 /// The only node there is.
 pub(super) fn alone(name: &str, sessions: usize) -> Node {
@@ -109,6 +138,7 @@ pub(super) fn listing(ask: &AskSessions) -> Result<Listing, Refusal> {
     });
     Ok(Listing {
         account: account.transpose()?,
+        domain: ask.domain.as_deref().map(Into::into),
         after: ask.after.as_deref().map(Into::into),
         max: ask.max.unwrap_or(PAGE_MAX),
     })

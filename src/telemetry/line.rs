@@ -108,7 +108,7 @@ impl Drop for Guard {
 }
 
 /// The line with its line break, and with no other character that controls anything.
-fn escaped(text: &str, escape: Escape) -> String {
+pub(crate) fn escaped(text: &str, escape: Escape) -> String {
     let mut line = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         match escape {

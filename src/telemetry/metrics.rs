@@ -89,6 +89,14 @@ fn describe() {
         "couplet_log_lines_dropped_total",
         "Lines of the log lost because they came faster than they could be written"
     );
+    metrics::describe_counter!(
+        "couplet_admin_requests_total",
+        "Requests to the API of the port for operators, by what became of them"
+    );
+    metrics::describe_counter!(
+        "couplet_admin_audit_lines_dropped_total",
+        "Lines of the audit log lost because the disk was full or too slow"
+    );
     metrics::describe_gauge!(
         "couplet_certificate_expires_timestamp_seconds",
         "When a certificate ends, in seconds since 1970"

@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Format, Log};
 
-pub(crate) use line::Escape;
+pub(crate) use line::{Escape, escaped};
 pub(crate) use metrics::Metrics;
 pub(crate) use process::open_files_max;
 

@@ -20,7 +20,7 @@ pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
 /// Adds an account.
 pub(crate) async fn add_account(admin: SocketAddr, jid: &str, password: &str) {
     let body = serde_json::json!({ "jid": jid, "password": password }).to_string();
-    let answer = request(admin, "POST", "/api/v1/account/add", &body).await;
+    let answer = request(admin, "POST", "/api/v1/accounts", &body).await;
     let is_added = answer
         .as_ref()
         .is_ok_and(|(status, _)| (200..300).contains(status));

@@ -34,6 +34,10 @@ impl Shard {
                 continue;
             };
             for session in &resident.account.sessions {
+                let is_there = |domain: &str| session.jid.domain() == domain;
+                if !listing.domain.as_deref().is_none_or(is_there) {
+                    continue;
+                }
                 let is_after = |after: &str| session.jid.as_str() > after;
                 if !listing.after.as_deref().is_none_or(is_after) {
                     continue;

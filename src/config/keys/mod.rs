@@ -19,6 +19,8 @@ mod stores;
 
 mod nodes;
 
+use serde_json::Value;
+
 use super::layer::Given;
 use super::value::Wrong;
 use super::{Role, Settings};
@@ -29,6 +31,17 @@ pub(super) struct Key {
     pub(super) name: &'static str,
     /// Checks a value and puts it where it belongs.
     pub(super) set: fn(&mut Settings, &Given) -> Result<(), Wrong>,
+    show: Show,
+}
+
+/// How an operator is told the value in force.
+#[derive(Clone, Copy)]
+enum Show {
+    /// As it was given: the name has a `*`.
+    Given,
+    Value(fn(&Settings) -> Value),
+    /// By the name of the key, which several share.
+    Named(fn(&Settings, &str) -> Value),
 }
 
 /// Keys that the same roles take.
@@ -99,7 +112,10 @@ const GROUPS: &[Group] = &[
 ];
 
 /// Names that keys had once, and their names now.
-const RENAMED: &[(&str, &str)] = &[("drain_secs", "drain.deadline_secs")];
+const RENAMED: &[(&str, &str)] = &[
+    ("admin.allow_remote", "admin.token_file"),
+    ("drain_secs", "drain.deadline_secs"),
+];
 
 /// Bounds of a size in bytes: one that is too small stops everything, one too large protects
 /// nothing.
@@ -142,7 +158,6 @@ pub(super) fn is_section(path: &[String]) -> bool {
 }
 
 /// The keys a role takes.
-#[cfg(test)]
 pub(super) fn of(role: Role) -> impl Iterator<Item = &'static Key> {
     every().filter(move |key| refusal(key, role).is_none())
 }
@@ -154,6 +169,31 @@ fn every() -> impl Iterator<Item = &'static Key> {
 // === impl Key ===
 
 impl Key {
+    /// With what tells the value in force. Every key without a `*` has that.
+    const fn shown(self, show: fn(&Settings) -> Value) -> Self {
+        Self {
+            show: Show::Value(show),
+            ..self
+        }
+    }
+
+    /// As [`Key::shown`], where the name of the key says which one.
+    const fn shown_by_name(self, show: fn(&Settings, &str) -> Value) -> Self {
+        Self {
+            show: Show::Named(show),
+            ..self
+        }
+    }
+
+    /// The value in force; `None` of a key that stands for many.
+    pub(super) fn value(&self, settings: &Settings) -> Option<Value> {
+        match self.show {
+            Show::Given => None,
+            Show::Value(show) => Some(show(settings)),
+            Show::Named(show) => Some(show(settings, self.name)),
+        }
+    }
+
     /// Its name as this one was given: with the domain, and what follows it, in place of a `*`.
     pub(super) fn name_of(&self, given: &Given) -> String {
         let last = given.path.len().saturating_sub(1);
@@ -181,7 +221,11 @@ fn is_same(known: &str, given: &str) -> bool {
 }
 
 const fn key(name: &'static str, set: fn(&mut Settings, &Given) -> Result<(), Wrong>) -> Key {
-    Key { name, set }
+    Key {
+        name,
+        set,
+        show: Show::Given,
+    }
 }
 
 /// How many letters must change between two names (Levenshtein), one row at a time.

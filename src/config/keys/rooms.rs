@@ -4,6 +4,8 @@ use couplet_origin::config::{FieldKind, ROOM_FIELDS, RoomCreation, RoomField};
 use couplet_proto::Jid;
 use toml::Value;
 
+use serde_json::json;
+
 use super::{Key, key};
 use crate::config::Settings;
 use crate::config::layer::Given;
@@ -13,7 +15,8 @@ use crate::config::value::Wrong;
 pub(super) const KEYS: &[Key] = &[
     key("muc.services", |s, g| {
         g.texts().map(|value| s.origin.muc.services = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.services)),
     key("muc.creation", |s, g| {
         s.origin.muc.creation = match g.text()?.as_str() {
             "anyone" => RoomCreation::Anyone,
@@ -26,62 +29,101 @@ pub(super) const KEYS: &[Key] = &[
             }
         };
         Ok(())
+    })
+    .shown(|s| match s.origin.muc.creation {
+        RoomCreation::Anyone => json!("anyone"),
+        RoomCreation::Local => json!("local"),
+        RoomCreation::Admins => json!("admins"),
     }),
     key("muc.admins", |s, g| {
         g.texts().map(|value| s.origin.muc.admins = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.admins)),
     key("muc.history_max", |s, g| {
         g.number(0..=10_000)
             .map(|value| s.origin.muc.history_max = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.history_max)),
     key("muc.occupants_max", |s, g| {
         g.number(1..=1_000_000)
             .map(|value| s.origin.muc.occupants_max = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.occupants_max)),
     key("muc.rooms_per_session", |s, g| {
         g.number(1..=5000)
             .map(|value| s.origin.muc.rooms_per_session = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.rooms_per_session)),
     key("muc.affiliations_max", |s, g| {
         g.number(1..=1_000_000)
             .map(|value| s.origin.muc.affiliations_max = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.affiliations_max)),
     key("muc.joins_per_second", |s, g| {
         g.number(1..=1_000_000)
             .map(|value| s.origin.muc.joins_per_second = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.joins_per_second)),
     key("muc.messages_per_second", |s, g| {
         g.number(1..=1_000_000)
             .map(|value| s.origin.muc.messages_per_second = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.messages_per_second)),
     key("muc.messages_per_occupant", |s, g| {
         g.number(1..=1_000_000)
             .map(|value| s.origin.muc.messages_per_occupant = value)
-    }),
+    })
+    .shown(|s| json!(s.origin.muc.messages_per_occupant)),
     key("muc.archive", |s, g| {
         g.truth().map(|value| s.origin.muc.archive = value)
-    }),
-    key("muc.defaults.allowinvites", of_every_service),
-    key("muc.defaults.allowpm", of_every_service),
-    key("muc.defaults.allowregister", of_every_service),
-    key("muc.defaults.allowvoicerequests", of_every_service),
-    key("muc.defaults.changesubject", of_every_service),
-    key("muc.defaults.enablelogging", of_every_service),
-    key("muc.defaults.getmemberlist", of_every_service),
-    key("muc.defaults.historylength", of_every_service),
-    key("muc.defaults.lang", of_every_service),
-    key("muc.defaults.maxusers", of_every_service),
-    key("muc.defaults.membersonly", of_every_service),
-    key("muc.defaults.moderatedroom", of_every_service),
-    key("muc.defaults.persistentroom", of_every_service),
-    key("muc.defaults.presencebroadcast", of_every_service),
-    key("muc.defaults.publicroom", of_every_service),
-    key("muc.defaults.slow_mode_duration", of_every_service),
-    key("muc.defaults.whois", of_every_service),
+    })
+    .shown(|s| json!(s.origin.muc.archive)),
+    of_every("muc.defaults.allowinvites"),
+    of_every("muc.defaults.allowpm"),
+    of_every("muc.defaults.allowregister"),
+    of_every("muc.defaults.allowvoicerequests"),
+    of_every("muc.defaults.changesubject"),
+    of_every("muc.defaults.enablelogging"),
+    of_every("muc.defaults.getmemberlist"),
+    of_every("muc.defaults.historylength"),
+    of_every("muc.defaults.lang"),
+    of_every("muc.defaults.maxusers"),
+    of_every("muc.defaults.membersonly"),
+    of_every("muc.defaults.moderatedroom"),
+    of_every("muc.defaults.persistentroom"),
+    of_every("muc.defaults.presencebroadcast"),
+    of_every("muc.defaults.publicroom"),
+    of_every("muc.defaults.slow_mode_duration"),
+    of_every("muc.defaults.whois"),
     key("muc.defaults.*.*", of_one_service),
 ];
 
 /// What a new room is like, on every service.
+const fn of_every(name: &'static str) -> Key {
+    key(name, of_every_service).shown_by_name(|s, name| {
+        let name = name.rsplit('.').next().unwrap_or_default();
+        let everywhere = s.origin.muc.defaults.get("");
+        let values = everywhere.and_then(|fields| fields.get(name));
+        match (RoomField::find(name), values) {
+            (Some(field), Some(values)) => written(field.kind, values),
+            _ => serde_json::Value::Null,
+        }
+    })
+}
+
+/// The values of a form as an operator writes them.
+fn written(kind: FieldKind, values: &[String]) -> serde_json::Value {
+    let first = values.first().map(String::as_str).unwrap_or_default();
+    match kind {
+        FieldKind::Truth => json!(first == "1"),
+        FieldKind::Number(_) | FieldKind::NumberOrNone(_) => first
+            .parse::<u32>()
+            .map_or(json!(first), |number| json!(number)),
+        FieldKind::Language | FieldKind::One(_) => json!(first),
+        FieldKind::Some(_) => json!(values),
+    }
+}
+
 fn of_every_service(settings: &mut Settings, given: &Given) -> Result<(), Wrong> {
     set(settings, given, String::new(), &given.path[2])
 }

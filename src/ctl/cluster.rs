@@ -1,22 +1,21 @@
-//! Nodes: who is there, who owns what, who is where, and who has to leave.
+//! Cluster: which origins there are, who owns what, and what is held where.
 
 use std::collections::BTreeMap;
 
-use super::server::Server;
+use hyper::Method;
+
+use super::server::{Query, Server};
 use super::table::{ranges, table};
-use super::{Failure, Output};
-use crate::admin::{
-    AskSessions, Drain, Empty, Node, NodeState, Nodes, PAGE_MAX, Pin, Pins as PinsTold, Session,
-    Sessions, SlotState, Slots, SlotsTold, Told, Unpin,
-};
+use super::{Failure, Output, or_dash};
+use crate::admin::{Node, NodeState, Nodes, PinTo, Pins as PinsTold, SlotState, Slots, SlotsTold};
 use crate::cli::{Pins, Range};
 
 /// How many ranges of slots are shown in one line.
 const RANGES_SHOWN: usize = 6;
 
 /// Lists the origins.
-pub(super) async fn list(server: &Server, out: Output) -> Result<(), Failure> {
-    let nodes: Nodes = server.ask("nodes", &Empty {}).await?;
+pub(super) async fn nodes(server: &Server, out: Output) -> Result<(), Failure> {
+    let nodes: Nodes = server.ask("nodes", &Query::new()).await?;
     out.write(&nodes, |nodes| {
         let rows: Vec<_> = nodes.nodes.iter().map(node_row).collect();
         let heads = [
@@ -57,7 +56,7 @@ pub(super) async fn slots(
     is_moving: bool,
     out: Output,
 ) -> Result<(), Failure> {
-    let mut told: SlotsTold = server.ask("slots", &Empty {}).await?;
+    let mut told: SlotsTold = server.ask("slots", &Query::new()).await?;
     if is_moving {
         told.slots.retain(|slots| slots.state != SlotState::Owned);
     }
@@ -147,73 +146,11 @@ fn each_owner(slots: &[Slots]) -> String {
     )
 }
 
-/// Lists sessions, page by page.
-pub(super) async fn sessions(
-    server: &Server,
-    jid: Option<String>,
-    node: Option<String>,
-    out: Output,
-) -> Result<(), Failure> {
-    let mut after = None;
-    loop {
-        let ask = AskSessions {
-            jid: jid.clone(),
-            node: node.clone(),
-            after: after.take(),
-            max: Some(PAGE_MAX),
-        };
-        let page: Sessions = server.ask("sessions", &ask).await?;
-        let is_first = ask.after.is_none();
-        let is_read_on = out.write(&page, |page| {
-            let rows: Vec<_> = page.sessions.iter().map(session_row).collect();
-            let text = table(["JID", "ORIGIN", "EDGE", "SINCE", "RESUMABLE"], &rows);
-            match text.split_once('\n') {
-                Some((_, rows)) if !is_first => rows.to_owned(),
-                _ => text,
-            }
-        });
-        let last = page
-            .sessions
-            .last()
-            .filter(|_| page.sessions.len() >= PAGE_MAX);
-        match last {
-            Some(last) if is_read_on => after = Some(last.jid.clone()),
-            _ => return Ok(()),
-        }
-    }
-}
-
-fn session_row(session: &Session) -> [String; 5] {
-    [
-        session.jid.clone(),
-        session.node.clone(),
-        session.edge.clone().unwrap_or_else(|| "asleep".to_owned()),
-        time_of(session.since),
-        if session.is_resumable { "yes" } else { "no" }.to_owned(),
-    ]
-}
-
-/// Seconds since 1970 as people write them.
-fn time_of(seconds: u64) -> String {
-    let text = couplet_proto::xmpp::time::format(seconds.saturating_mul(1000));
-    // To the second: what follows says nothing.
-    text.split_once('.')
-        .map_or_else(|| text.clone(), |(text, _)| format!("{text}Z"))
-}
-
-/// Tells the node to leave, or to stay after all.
-pub(super) async fn drain(server: &Server, undo: bool) -> Result<(), Failure> {
-    let told: Told = server.ask("drain", &Drain { undo }).await?;
-    let out = Output { is_json: false };
-    out.write(&told, |told| format!("{}\n", told.text));
-    Ok(())
-}
-
 /// Carries out a command about pins.
 pub(super) async fn pins(server: &Server, command: Pins, out: Output) -> Result<(), Failure> {
     match command {
         Pins::List => {
-            let told: PinsTold = server.ask("pins/list", &Empty {}).await?;
+            let told: PinsTold = server.ask("pins", &Query::new()).await?;
             out.write(&told, |told| {
                 let rows = told
                     .pins
@@ -225,24 +162,20 @@ pub(super) async fn pins(server: &Server, command: Pins, out: Output) -> Result<
             Ok(())
         }
         Pins::Set { range, group } => {
-            let Range { first, last } = range;
             let done = format!("slots {range} are held to the group {group}");
-            let pin = Pin { first, last, group };
-            server.tell("pins/set", &pin, &done).await
+            let path = format!("pins/{range}");
+            let group = PinTo { group };
+            server.tell(Method::PUT, &path, Some(&group)).await?;
+            out.done(&done);
+            Ok(())
         }
         Pins::Clear { range } => {
-            let Range { first, last } = range;
-            let done = format!("slots {range} are not held to a group any more");
-            server
-                .tell("pins/clear", &Unpin { first, last }, &done)
-                .await
+            let path = format!("pins/{range}");
+            server.tell::<()>(Method::DELETE, &path, None).await?;
+            out.done(&format!("slots {range} are not held to a group any more"));
+            Ok(())
         }
     }
-}
-
-fn or_dash(text: Option<String>) -> String {
-    text.filter(|text| !text.is_empty())
-        .unwrap_or_else(|| "-".to_owned())
 }
 
 #[cfg(test)]

@@ -1,0 +1,198 @@
+//! Access: who may use the API, and for what.
+//!
+//! | scope | what it opens |
+//! |---|---|
+//! | server | everything |
+//! | read-only | everything that changes nothing |
+//! | domain | accounts and sessions of its own domains |
+//!
+//! Where no token is configured, whoever is on this machine may do everything; the check of the
+//! configuration refuses to listen beyond it then.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use arc_swap::ArcSwap;
+use axum::http::{HeaderMap, header};
+
+use super::audit::Audit;
+use crate::config::{Admin, Scope, Shown};
+use crate::token::{self, Digest};
+
+/// Who may ask what, where it is written down, and the configuration that says so.
+pub(crate) struct Access {
+    policy: ArcSwap<Policy>,
+    shown: ArcSwap<Vec<Shown>>,
+    pub(super) audit: Audit,
+}
+
+/// What a reload replaces as a whole.
+struct Policy {
+    /// Names besides `localhost`, in lower case.
+    hosts: Vec<String>,
+    tokens: Vec<Token>,
+}
+
+/// A token, and whose it is.
+struct Token {
+    name: String,
+    scope: Scope,
+    digest: Digest,
+}
+
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Caller {
+    /// The name of the token, or [`LOOPBACK`].
+    pub(super) name: String,
+    /// What it opens.
+    pub(super) scope: Scope,
+}
+
+/// Why nobody knows who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stranger {
+    /// There is no token in the request.
+    Silent,
+    /// There is one, and it is nobody's.
+    Wrong,
+}
+
+/// Who asks where no token is configured.
+pub(super) const LOOPBACK: &str = "loopback";
+
+/// Keys that a reload changes, and sections of them.
+const RELOADED: &[&str] = &[
+    "admin.hosts",
+    "admin.token_file",
+    "admin.tokens.",
+    "log.level",
+];
+
+// === impl Access ===
+
+impl Access {
+    /// What the configuration says.
+    ///
+    /// # Errors
+    /// A file of a token or the audit log that cannot be used.
+    pub(crate) fn new(admin: &Admin, shown: Vec<Shown>) -> Result<Self> {
+        Ok(Self {
+            policy: ArcSwap::from_pointee(Policy::read(admin)?),
+            shown: ArcSwap::from_pointee(shown),
+            audit: Audit::start(admin.audit_file.as_deref())?,
+        })
+    }
+
+    /// What the configuration says now: tokens and names; the audit log is opened again.
+    ///
+    /// # Errors
+    /// A file of a token that cannot be used. Then everything stays as it was.
+    pub(crate) fn reload(&self, admin: &Admin, shown: Vec<Shown>) -> Result<()> {
+        self.audit.reopen();
+        self.policy.store(Arc::new(Policy::read(admin)?));
+        let is_reloaded = |shown: &Shown| RELOADED.iter().any(|key| shown.is_within(key));
+        let before = self.shown.load();
+        let mut after: Vec<Shown> = shown.into_iter().filter(is_reloaded).collect();
+        after.extend(before.iter().filter(|shown| !is_reloaded(shown)).cloned());
+        after.sort_by(|a, b| a.key.cmp(&b.key));
+        self.shown.store(Arc::new(after));
+        Ok(())
+    }
+
+    /// Waits a little for the audit log to be written.
+    pub(crate) fn close(&self) {
+        self.audit.close();
+    }
+
+    /// The configuration in force.
+    pub(super) fn shown(&self) -> Arc<Vec<Shown>> {
+        self.shown.load_full()
+    }
+
+    /// Whether the port may be asked under this name, which is in lower case.
+    pub(super) fn knows_host(&self, host: &str) -> bool {
+        self.policy.load().hosts.iter().any(|ours| ours == host)
+    }
+
+    /// Who asks.
+    pub(super) fn identify(
+        &self,
+        headers: &HeaderMap,
+        from: Option<SocketAddr>,
+    ) -> Result<Caller, Stranger> {
+        let policy = self.policy.load();
+        if policy.tokens.is_empty() {
+            // Nobody else should be able to connect; if somebody can, nothing is open.
+            return match from {
+                Some(from) if from.ip().to_canonical().is_loopback() => Ok(Caller {
+                    name: LOOPBACK.to_owned(),
+                    scope: Scope::Server,
+                }),
+                _ => Err(Stranger::Silent),
+            };
+        }
+        let given = Digest::of(bearer(headers).ok_or(Stranger::Silent)?);
+        let mut found = None;
+        // All are compared, so that the time it takes does not tell which one is close.
+        for token in &policy.tokens {
+            if token.digest.is(&given) {
+                found = Some(token);
+            }
+        }
+        found.map(Token::caller).ok_or(Stranger::Wrong)
+    }
+}
+
+// === impl Policy ===
+
+impl Policy {
+    fn read(admin: &Admin) -> Result<Self> {
+        let mut tokens = Vec::new();
+        for grant in &admin.grants {
+            tokens.push(Token {
+                name: grant.name.clone(),
+                scope: grant.scope.clone(),
+                digest: digest(&grant.file)?,
+            });
+        }
+        let hosts = admin.hosts.iter().map(|host| host.to_lowercase());
+        Ok(Self {
+            hosts: hosts.collect(),
+            tokens,
+        })
+    }
+}
+
+fn digest(file: &Path) -> Result<Digest> {
+    let token = token::read(file).map_err(anyhow::Error::msg);
+    let token = token.with_context(|| format!("the token in {}", file.display()))?;
+    if token::is_open_to_all(file) {
+        tracing::warn!(
+            file = %file.display(),
+            "everybody on this machine may read this token: chmod o-r"
+        );
+    }
+    Ok(Digest::of(&token))
+}
+
+// === impl Token ===
+
+impl Token {
+    fn caller(&self) -> Caller {
+        Caller {
+            name: self.name.clone(),
+            scope: self.scope.clone(),
+        }
+    }
+}
+
+/// The token in the header `Authorization: Bearer …` (RFC 6750 §2.1).
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then_some(token)
+}

@@ -1,0 +1,135 @@
+//! Node: how the node is, what it was told, and that it has to leave.
+
+use std::time::Duration;
+
+use hyper::Method;
+use tokio::time::Instant;
+
+use super::server::{Query, Server};
+use super::table::table;
+use super::{Failure, Output, or_dash};
+use crate::admin::{Configuration, Health, Told};
+
+/// How often a node that leaves is asked how far it is.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Tells how the node is. Fails when clients cannot log in.
+pub(super) async fn health(server: &Server, out: Output) -> Result<(), Failure> {
+    let health: Health = server.ask("health", &Query::new()).await?;
+    out.write(&health, |health| {
+        let state = match (health.is_ready, health.is_draining) {
+            (_, true) => "draining",
+            (true, false) => "ready",
+            (false, false) => "not ready",
+        };
+        let number = |number: Option<u64>| or_dash(number.map(|number| number.to_string()));
+        let row = [
+            health.node.clone(),
+            health.role.clone(),
+            state.to_owned(),
+            number(health.connections),
+            number(health.sessions),
+            number(health.slots.map(u64::from)),
+            number(health.origins),
+            health.version.clone(),
+        ];
+        let heads = [
+            "NODE", "ROLE", "STATE", "CLIENTS", "SESSIONS", "SLOTS", "ORIGINS", "VERSION",
+        ];
+        table(heads, &[row])
+    });
+    match health.is_ready {
+        true => Ok(()),
+        false => Err(not_ready()),
+    }
+}
+
+/// Tells whether clients can log in.
+pub(super) async fn probe(server: &Server, out: Output) -> Result<(), Failure> {
+    match server.is_ready().await? {
+        true => out.done("ready"),
+        false => return Err(not_ready()),
+    }
+    Ok(())
+}
+
+fn not_ready() -> Failure {
+    Failure::Refused("clients cannot log in here now".to_owned())
+}
+
+/// Lists the settings.
+pub(super) async fn config(
+    server: &Server,
+    prefix: Option<String>,
+    out: Output,
+) -> Result<(), Failure> {
+    let query = Query::new().with("prefix", prefix.as_deref());
+    let told: Configuration = server.ask("config", &query).await?;
+    out.write(&told, |told| {
+        let rows = told.config.iter().map(|shown| {
+            let value = match &shown.value {
+                serde_json::Value::Null => "-".to_owned(),
+                value => value.to_string(),
+            };
+            [shown.key.clone(), value, shown.source.clone()]
+        });
+        let rows: Vec<_> = rows.collect();
+        table(["KEY", "VALUE", "SOURCE"], &rows)
+    });
+    match told.config.is_empty() {
+        false => Ok(()),
+        true => Err(Failure::Refused(format!(
+            "this node has no key that begins with {:?}",
+            prefix.unwrap_or_default()
+        ))),
+    }
+}
+
+/// Lets the node stay after all.
+pub(super) async fn undo(server: &Server, out: Output) -> Result<(), Failure> {
+    let told: Told = server.tell_and_ask(Method::POST, "drain/undo").await?;
+    out.write(&told, |told| format!("{}\n", told.text));
+    Ok(())
+}
+
+/// Tells the node to leave; waits at most so many seconds until it has nothing left.
+pub(super) async fn drain(
+    server: &Server,
+    wait_secs: Option<u64>,
+    out: Output,
+) -> Result<(), Failure> {
+    // An edge with no clients has ended before it can be asked again.
+    let before: Health = server.ask("health", &Query::new()).await?;
+    let is_edge = before.slots.is_none() && before.connections.is_some();
+    let told: Told = server.tell_and_ask(Method::POST, "drain").await?;
+    out.write(&told, |told| format!("{}\n", told.text));
+    let Some(secs) = wait_secs else {
+        return Ok(());
+    };
+    let deadline = Instant::now() + Duration::from_secs(secs);
+    loop {
+        let left = match server.ask::<Health>("health", &Query::new()).await {
+            Ok(health) => still_there(&health),
+            Err(Failure::NoServer(_)) if is_edge => None,
+            Err(failure) => return Err(failure),
+        };
+        let Some(left) = left else {
+            out.done("nothing is left");
+            return Ok(());
+        };
+        if Instant::now() >= deadline {
+            return Err(Failure::Late(format!("not done in {secs} s: {left}")));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// What a node that leaves still has; `None` when nothing.
+fn still_there(health: &Health) -> Option<String> {
+    match (health.connections, health.slots) {
+        (Some(0), _) | (None, Some(0)) => None,
+        (Some(clients), _) => Some(format!("{clients} clients are connected")),
+        (None, Some(slots)) => Some(format!("{slots} slots are left")),
+        (None, None) => Some("it does not know its slots now".to_owned()),
+    }
+}
