@@ -49,6 +49,12 @@ pub(crate) enum Command {
         /// For which shell
         shell: clap_complete::Shell,
     },
+    /// Print every metric: its type, its unit and what it means
+    ListMetrics {
+        /// As a document, with labels and what to do
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Print which specifications are supported, in which version
     ListFeatures {
         /// As a table for a README

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 use cli::{Cli, Command};
 use config::{Format, Role, Sources};
-use telemetry::Metrics;
+use telemetry::{Metrics, page};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -58,21 +58,25 @@ fn main() -> ExitCode {
             let _ = io::stdout().write_all(&script);
             Ok(ExitCode::SUCCESS)
         }
-        Command::ListFeatures { markdown } => {
-            let table = if markdown {
-                specifications::markdown()
-            } else {
-                specifications::text()
-            };
-            // The reader of a pipe may have seen enough.
-            let _ = io::stdout().write_all(table.as_bytes());
-            Ok(ExitCode::SUCCESS)
-        }
+        Command::ListFeatures { markdown } => Ok(print(&match markdown {
+            true => specifications::markdown(),
+            false => specifications::text(),
+        })),
+        Command::ListMetrics { markdown } => Ok(print(&match markdown {
+            true => page::markdown(),
+            false => page::text(),
+        })),
     };
     done.unwrap_or_else(|error| {
         complain(&explain(&error));
         ExitCode::FAILURE
     })
+}
+
+fn print(text: &str) -> ExitCode {
+    // The reader of a pipe may have seen enough.
+    let _ = io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
 }
 
 /// Runs a role until it is told to stop.
@@ -88,7 +92,7 @@ fn run(role: Role, given: cli::Config) -> anyhow::Result<ExitCode> {
         }
     };
     let logging = telemetry::install(&settings.log)?;
-    let metrics = Metrics::install()?;
+    let metrics = Metrics::install(role)?;
     let is_json = settings.log.format == Format::Json;
     let given = role::Given {
         settings,

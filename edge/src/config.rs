@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
+
 use crate::framing::Budget;
 use crate::stream::Caps;
 
@@ -15,6 +17,9 @@ pub struct Config {
     pub listen: Vec<SocketAddr>,
     /// Where to listen for direct TLS (XEP-0368).
     pub tls_listen: Vec<SocketAddr>,
+    /// Where balancers are: from these networks, and only from them, every connection begins with
+    /// a header of the PROXY protocol, version 1 or 2.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// Whether a client may authenticate only over TLS.
     pub require_tls: bool,
     /// Whether strangers may make accounts in-band (XEP-0077).
@@ -103,6 +108,7 @@ impl Default for Config {
             domains: vec!["localhost".to_owned()],
             listen: Vec::new(),
             tls_listen: Vec::new(),
+            proxy_protocol_from: Vec::new(),
             require_tls: true,
             registration_open: false,
             certificates: Vec::new(),

@@ -125,11 +125,15 @@ impl Edge {
         }
         let setup = Arc::new(setup(&config)?);
         let clock = Clock::since(Instant::now());
-        let rules = Rules::new(Arc::clone(&setup.domains));
+        let balancers = config.proxy_protocol_from.clone();
+        let rules = Rules::new(Arc::clone(&setup.domains), balancers);
         let link = Arc::new(Link::new(Arc::new(Metrics::new()), rules, clock));
         let random = rand::make_rng();
         let edge = Arc::new(Edgewide::new(config.limits, setup, link, clock, random));
-        let door = Arc::new(Door::new(Arc::clone(&edge)));
+        let door = Arc::new(Door::new(
+            Arc::clone(&edge),
+            config.proxy_protocol_from.clone(),
+        ));
         if has_certificates {
             door.load(&config.certificates)?;
         }
@@ -252,13 +256,20 @@ fn setup(config: &Config) -> Result<Setup, StartError> {
     })
 }
 
+/// Shows how near its bounds the edge is.
+fn measure(edge: &Edgewide) {
+    let (handshakes, logins) = edge.admission.taken();
+    edge.metrics.overload_handshakes.set(handshakes);
+    edge.metrics.overload_logins.set(logins);
+}
+
 /// Wakes connections whose time has come, and tells origins of sessions left behind.
 async fn sweep(edge: Arc<Edgewide>) {
     let mut tick = tokio::time::interval(Duration::from_millis(TICK_MS));
     tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         tokio::select! {
-            _ = tick.tick() => {}
+            _ = tick.tick() => measure(&edge),
             () = edge.link.routes.woken() => edge.link.follow_routes(),
             () = edge.link.rules.changed() => edge.end_banned(),
         }

@@ -80,6 +80,7 @@ use link::{Edges, InProcess, Lane, Local};
 use shard::Shard;
 use shard::actor::{Actor, Surroundings};
 use shard::mailbox::{Inbox, Mailboxes};
+use shard::overload::Overload;
 use store::{Member, Registry, Store};
 
 /// A running origin.
@@ -142,6 +143,7 @@ impl Parts {
         let shards = u16::try_from(shards.min(usize::from(SLOTS))).unwrap_or(SLOTS);
         let (mailboxes, inboxes) = Mailboxes::new(shards);
         let (fencing, fenced) = mpsc::channel(FENCED_MAX);
+        let commit_timeout = Duration::from_secs(config.limits.commit_timeout_secs);
         let surroundings = Surroundings {
             mailboxes,
             edges: Arc::new(Edges::default()),
@@ -156,7 +158,8 @@ impl Parts {
             taking: Arc::new(AtomicUsize::new(usize::from(shards))),
             was_quiet: Arc::new(AtomicBool::new(false)),
             iterations: config.scram_iterations,
-            commit_timeout: Duration::from_secs(config.limits.commit_timeout_secs),
+            overload: Arc::new(Overload::new(shards, commit_timeout)),
+            commit_timeout,
             lease: None,
             board: Arc::new(Board::new(configured)),
         };

@@ -6,6 +6,7 @@
 //! - [`slot`]: the fixed portion of all addresses an address belongs to.
 //! - [`ring`]: which origin each slot should belong to.
 //! - [`link`]: what edges and origins say to each other.
+//! - [`metric`]: what is measured, and what that means.
 //!
 //! **Invariant:** nothing here opens a socket, reads a clock or draws a random number.
 
@@ -16,6 +17,8 @@ pub mod slot;
 pub mod ring;
 
 pub mod link;
+
+pub mod metric;
 
 pub use xmpp::element::Element;
 pub use xmpp::jid::Jid;

@@ -88,11 +88,12 @@ impl Check<'_> {
     fn rooms(&mut self, settings: &mut Settings) {
         let domains = &settings.edge.domains;
         let muc = &mut settings.origin.muc;
+        let named = domains.iter().map(|domain| format!("conference.{domain}"));
+        let named: Vec<String> = named.filter(|name| !domains.contains(name)).collect();
         if !self.places.contains_key("muc.services") {
-            let named = domains.iter().map(|domain| format!("conference.{domain}"));
-            muc.services = named.filter(|name| !domains.contains(name)).collect();
+            muc.services.clone_from(&named);
         }
-        muc.adds_services = !self.places.contains_key("muc.services");
+        muc.adds_services = muc.services == named;
         let mut prepared: Vec<String> = Vec::new();
         for name in &muc.services {
             let wrong = match domain(name) {

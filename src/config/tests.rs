@@ -347,11 +347,11 @@ fn certificates_exist_and_match_their_keys() {
         format!("tls.certificate={key}"),
         format!("tls.key={certificate}"),
     ];
-    let found = mistakes(&[&swapped[0], &swapped[1], "tls.domains.\"x.y\".key=/nowhere"]);
+    let found = mistakes(&[&swapped[0], &swapped[1], "tls.domains.\"x@y\".key=/nowhere"]);
     assert!(found[0].contains("holds no certificate"), "{found:#?}");
     assert!(found[1].contains("holds no private key"), "{found:#?}");
     assert!(
-        found[2].contains("tls.domains.\"x.y\".key: \"x.y\" is not one of"),
+        found[2].contains("tls.domains.\"x@y\".key: \"x@y\" is not a domain"),
         "{found:#?}"
     );
     assert!(found[3].contains("has no certificate"), "{found:#?}");
@@ -365,4 +365,36 @@ fn certificates_exist_and_match_their_keys() {
         settings.edge.certificates[0].domain.as_deref(),
         Some("a.example")
     );
+    // For one that is added while the server runs.
+    let settings = set(&[&own[0], &own[1]]);
+    assert_eq!(
+        settings.edge.certificates[0].domain.as_deref(),
+        Some("a.example")
+    );
+}
+
+#[test]
+fn networks_of_balancers_are_networks_or_addresses() {
+    let shown = |argument: &str| format!("{:?}", set(&[argument]).edge.proxy_protocol_from);
+    let list = r#"c2s.proxy_protocol_from=["10.0.0.0/8", "192.0.2.7", "2001:db8::/32", "::1"]"#;
+    assert_eq!(
+        shown(list),
+        "[10.0.0.0/8, 192.0.2.7/32, 2001:db8::/32, ::1/128]"
+    );
+    assert_eq!(shown("c2s.proxy_protocol_from=10.0.0.0/8"), "[10.0.0.0/8]");
+    for (network, part) in [
+        ("10.0.0.0/33", "is neither a network"),
+        ("balancer.internal", "is neither a network"),
+        ("10.0.0.1:5222", "is neither a network"),
+        ("10.0.0.1/8", "is \"10.0.0.0/8\" meant?"),
+        ("::ffff:10.0.0.0/104", "write it as one"),
+        ("0.0.0.0/0", "is everybody"),
+        ("::/0", "is everybody"),
+    ] {
+        let found = mistakes(&[&format!("c2s.proxy_protocol_from={network}")]);
+        assert!(
+            found.len() == 1 && found[0].contains(part),
+            "{network}: {found:?}"
+        );
+    }
 }

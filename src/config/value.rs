@@ -1,9 +1,10 @@
 //! Values: from what somebody wrote to what a key holds; says what would be right.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use toml::Value;
 
 use super::layer::Given;
@@ -83,6 +84,11 @@ impl Given {
         address(&self.text()?)
     }
 
+    /// A list of networks, or of addresses, each of which stands for itself.
+    pub(super) fn networks(&self) -> Result<Vec<IpNet>, Wrong> {
+        self.texts()?.iter().map(|text| network(text)).collect()
+    }
+
     /// The value for a message: short, and without anything that would upset a terminal.
     fn shown(&self) -> String {
         let shown = match &self.value {
@@ -102,4 +108,31 @@ fn address(text: &str) -> Result<SocketAddr, Wrong> {
     text.trim().parse().map_err(|_| {
         format!("{text:?} is not an address with a port such as \"0.0.0.0:5222\" or \"[::]:5222\"")
     })
+}
+
+fn network(text: &str) -> Result<IpNet, Wrong> {
+    let text = text.trim();
+    let one = text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = one.or_else(|| text.parse().ok()).ok_or_else(|| {
+        format!(
+            "{text:?} is neither a network such as \"10.0.0.0/8\" nor an address of one machine"
+        )
+    })?;
+    if network.trunc() != network {
+        let meant = network.trunc();
+        return Err(format!(
+            "{text:?} is not the beginning of a network; is \"{meant}\" meant?"
+        ));
+    }
+    if network.addr().to_canonical() != network.addr() {
+        return Err(format!(
+            "{text:?} is an IPv4 network in disguise: write it as one"
+        ));
+    }
+    if network.prefix_len() == 0 {
+        return Err(format!(
+            "{text:?} is everybody; name the networks of the balancers"
+        ));
+    }
+    Ok(network)
 }

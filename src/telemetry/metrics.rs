@@ -1,11 +1,18 @@
 //! Metrics: the Prometheus recorder, and what keeps it small.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use anyhow::Result;
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use couplet_proto::metric::{Kind, Metric};
+use metrics::Label;
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
 
 use super::process;
+use super::table::PARTS;
+use crate::config::Role;
 
 /// How often samples are folded into their buckets. Until then each one is kept.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -46,17 +53,19 @@ impl Metrics {
     ///
     /// # Errors
     /// When a recorder is installed already.
-    pub(crate) fn install() -> Result<Self> {
-        // With buckets given, a histogram is one: summaries of two nodes cannot be added up.
-        let recorder = PrometheusBuilder::new()
-            .set_buckets(COUNTS)?
-            .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
-            .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
-            .build_recorder();
+    pub(crate) fn install(role: Role) -> Result<Self> {
+        let recorder = recorder()?;
         let handle = recorder.handle();
         metrics::set_global_recorder(recorder)?;
-        process::describe();
-        describe();
+        for part in PARTS.iter().filter(|part| part.roles.contains(&role)) {
+            part.metrics.iter().for_each(describe);
+            if part.starts_at_zero {
+                part.metrics.iter().for_each(register);
+            }
+        }
+        let version = env!("CARGO_PKG_VERSION");
+        let role = role.to_string();
+        metrics::gauge!("couplet_build_info", "version" => version, "role" => role).set(1.0);
         Ok(Self { handle })
     }
 
@@ -79,28 +88,50 @@ impl Metrics {
 
     /// Everything measured so far, in the text format of Prometheus.
     pub(crate) fn render(&self) -> String {
-        process::measure();
-        self.handle.render()
+        let mut text = self.handle.render();
+        // Written by hand, because the recorder's counters are whole numbers.
+        for (metric, value) in process::figures() {
+            let (name, kind) = (metric.name, metric.kind.name());
+            let _ = write!(
+                text,
+                "# HELP {name} {}\n# TYPE {name} {kind}\n{name} {value}\n\n",
+                metric.meaning
+            );
+        }
+        text
     }
 }
 
-fn describe() {
-    metrics::describe_counter!(
-        "couplet_log_lines_dropped_total",
-        "Lines of the log lost because they came faster than they could be written"
-    );
-    metrics::describe_counter!(
-        "couplet_admin_requests_total",
-        "Requests to the API of the port for operators, by what became of them"
-    );
-    metrics::describe_counter!(
-        "couplet_admin_audit_lines_dropped_total",
-        "Lines of the audit log lost because the disk was full or too slow"
-    );
-    metrics::describe_gauge!(
-        "couplet_certificate_expires_timestamp_seconds",
-        "When a certificate ends, in seconds since 1970"
-    );
-    metrics::describe_gauge!("couplet_build_info", "1, with the version as its label");
-    metrics::gauge!("couplet_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+fn recorder() -> Result<PrometheusRecorder> {
+    // With buckets given, a histogram is one: summaries of two nodes cannot be added up.
+    Ok(PrometheusBuilder::new()
+        .set_buckets(COUNTS)?
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), SECONDS)?
+        .set_buckets_for_metric(Matcher::Suffix("_bytes".to_owned()), BYTES)?
+        .build_recorder())
+}
+
+/// Tells the recorder what a metric means.
+fn describe(metric: &Metric) {
+    let (name, meaning) = (metric.name, metric.meaning);
+    match metric.kind {
+        Kind::Counter => metrics::describe_counter!(name, meaning),
+        Kind::Gauge => metrics::describe_gauge!(name, meaning),
+        Kind::Histogram => metrics::describe_histogram!(name, meaning),
+    }
+}
+
+/// Makes every series of a metric that can be known: an event that is the first of its kind would
+/// else be no increase.
+fn register(metric: &Metric) {
+    let name = metric.name;
+    for series in metric.series().into_iter().flatten() {
+        let labels: Vec<_> = series.iter().map(Label::from).collect();
+        // Who has the handle does not matter: the recorder keeps the series.
+        match metric.kind {
+            Kind::Counter => drop(metrics::counter!(name, labels)),
+            Kind::Gauge => drop(metrics::gauge!(name, labels)),
+            Kind::Histogram => drop(metrics::histogram!(name, labels)),
+        }
+    }
 }

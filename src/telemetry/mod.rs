@@ -2,7 +2,9 @@
 
 mod line;
 mod metrics;
+pub(crate) mod page;
 mod process;
+mod table;
 
 use std::io;
 

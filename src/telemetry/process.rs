@@ -4,7 +4,9 @@
 
 use std::fs;
 
-use metrics::{describe_gauge, gauge};
+use couplet_proto::metric::Metric;
+
+use super::table::PROCESS;
 
 /// What the kernel says of this process.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -13,35 +15,27 @@ pub(super) struct Usage {
     resident_bytes: f64,
     virtual_bytes: f64,
     threads: f64,
+    /// When it started, in seconds after the machine.
+    started_secs: f64,
 }
 
-/// Names the metrics. The names are those every Prometheus client library uses.
-pub(super) fn describe() {
-    describe_gauge!(
-        "process_cpu_seconds_total",
-        "Processor time, user and system"
-    );
-    describe_gauge!("process_resident_memory_bytes", "Memory in RAM");
-    describe_gauge!("process_virtual_memory_bytes", "Memory reserved");
-    describe_gauge!("process_threads", "Threads");
-    describe_gauge!("process_open_fds", "Open files and sockets");
-    describe_gauge!("process_max_fds", "How many files and sockets may be open");
-}
-
-/// Sets the metrics to what holds now.
-pub(super) fn measure() {
-    if let Some(usage) = usage() {
-        gauge!("process_cpu_seconds_total").set(usage.cpu_secs);
-        gauge!("process_resident_memory_bytes").set(usage.resident_bytes);
-        gauge!("process_virtual_memory_bytes").set(usage.virtual_bytes);
-        gauge!("process_threads").set(usage.threads);
-    }
-    if let Some(open) = open_files() {
-        gauge!("process_open_fds").set(float(open));
-    }
-    if let Some(max) = open_files_max() {
-        gauge!("process_max_fds").set(float(max));
-    }
+/// What holds now, with the metric it is; what the kernel does not say is left out.
+pub(super) fn figures() -> Vec<(&'static Metric, f64)> {
+    let usage = usage();
+    let of = |name: &str| match name {
+        "process_cpu_seconds_total" => Some(usage?.cpu_secs),
+        "process_resident_memory_bytes" => Some(usage?.resident_bytes),
+        "process_virtual_memory_bytes" => Some(usage?.virtual_bytes),
+        "process_threads" => Some(usage?.threads),
+        "process_start_time_seconds" => Some(usage?.started_secs + booted_secs()?),
+        "process_open_fds" => open_files().map(float),
+        "process_max_fds" => open_files_max().map(float),
+        _ => None,
+    };
+    let figures = PROCESS
+        .iter()
+        .filter_map(|metric| Some((metric, of(metric.name)?)));
+    figures.collect()
 }
 
 /// How many files and sockets this process may have open at once.
@@ -81,7 +75,15 @@ fn parse(stat: &str, status: &str, ticks_per_sec: f64) -> Option<Usage> {
         resident_bytes: of("VmRSS:")? * 1024.0,
         virtual_bytes: of("VmSize:")? * 1024.0,
         threads: of("Threads:")?,
+        started_secs: float(fields.get(19)?.parse().ok()?) / ticks_per_sec,
     })
+}
+
+/// When the machine started, in seconds since 1970.
+fn booted_secs() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    line.trim().parse().ok().map(float)
 }
 
 /// The unit of processor time: entry 17 (`AT_CLKTCK`) of what the kernel tells every program.
@@ -123,6 +125,7 @@ mod tests {
             resident_bytes: 1_024_000.0,
             virtual_bytes: 2_048_000.0,
             threads: 4.0,
+            started_secs: 1.0,
         };
         assert_eq!(parse(stat, status, 100.0), Some(expected));
     }
@@ -135,5 +138,8 @@ mod tests {
         assert!(ticks_per_sec() >= 1.0);
         assert!(open_files().expect("counted") > 2);
         assert!(open_files_max().expect("a limit") > 2);
+        let names: Vec<&str> = figures().iter().map(|(metric, _)| metric.name).collect();
+        let all: Vec<&str> = PROCESS.iter().map(|metric| metric.name).collect();
+        assert_eq!(names, all);
     }
 }

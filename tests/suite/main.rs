@@ -5,6 +5,7 @@ mod harness;
 
 mod attacks_flood;
 mod attacks_login;
+mod attacks_proxy;
 mod attacks_register;
 mod attacks_rooms;
 mod attacks_session;
@@ -14,6 +15,7 @@ mod attacks_xml;
 mod docs;
 mod limits;
 mod login;
+mod metrics;
 mod operator;
 mod restart;
 mod scenes;

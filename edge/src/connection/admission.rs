@@ -35,7 +35,9 @@ pub(crate) type Turn = Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>>
 #[derive(Debug)]
 pub(crate) struct Admission {
     handshakes: Arc<Semaphore>,
+    handshakes_max: usize,
     logins: Arc<Semaphore>,
+    logins_max: usize,
 }
 
 // === impl Admission ===
@@ -44,17 +46,33 @@ impl Admission {
     /// As many permits as the operator wants, or as fit the machine.
     pub(crate) fn new(limits: &Limits) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let permits = |wanted: usize, per_core: usize| {
+        let count = |wanted: usize, per_core: usize| {
             let count = match wanted {
                 0 => per_core * cores,
                 wanted => wanted,
             };
-            Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
+            count.min(Semaphore::MAX_PERMITS)
         };
+        let handshakes_max = count(limits.tls_handshakes, HANDSHAKES_PER_CORE);
+        let logins_max = count(limits.logins, LOGINS_PER_CORE);
         Self {
-            handshakes: permits(limits.tls_handshakes, HANDSHAKES_PER_CORE),
-            logins: permits(limits.logins, LOGINS_PER_CORE),
+            handshakes: Arc::new(Semaphore::new(handshakes_max)),
+            handshakes_max,
+            logins: Arc::new(Semaphore::new(logins_max)),
+            logins_max,
         }
+    }
+
+    /// Which part of the permits for handshakes and for logins is taken, from 0 to 1.
+    pub(crate) fn taken(&self) -> (f64, f64) {
+        let part = |permits: &Semaphore, most: usize| {
+            let taken = most.saturating_sub(permits.available_permits());
+            taken as f64 / most.max(1) as f64
+        };
+        (
+            part(&self.handshakes, self.handshakes_max),
+            part(&self.logins, self.logins_max),
+        )
     }
 
     /// A turn for a handshake: at once, or when it comes.

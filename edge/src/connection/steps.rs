@@ -134,10 +134,15 @@ impl Connection {
             self.edge.metrics.login(mechanism, succeeded);
         }
         match &frame {
-            ToEdge::Registered { .. }
-            | ToEdge::Bound { .. }
-            | ToEdge::BindRefused { .. }
-            | ToEdge::Resumed { .. } => self.asked = None,
+            ToEdge::Registered { .. } | ToEdge::Resumed { .. } => self.asked = None,
+            ToEdge::Bound { .. } => {
+                self.asked = None;
+                self.edge.metrics.bound.increment(1);
+            }
+            ToEdge::BindRefused { .. } => {
+                self.asked = None;
+                self.edge.metrics.binds_failed.increment(1);
+            }
             ToEdge::ResumeRefused { .. } => {
                 self.asked = None;
                 self.edge.metrics.resumptions_failed.increment(1);

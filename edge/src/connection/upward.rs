@@ -152,6 +152,9 @@ impl Connection {
 
     fn queue_up(&mut self, frame: ToOrigin) {
         if self.is_parked() {
+            if matches!(frame, ToOrigin::Stanza { .. }) {
+                self.edge.metrics.parked.increment(1);
+            }
             return;
         }
         let must_wait = !self.ups.is_empty() || self.turn.is_some() || self.must_follow;

@@ -1,10 +1,12 @@
 //! Listen: sockets in; each becomes a connection with a task of its own.
 //!
 //! ```text
-//! accept → banned? → place? → pace → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
+//! accept → place? → [from a balancer: PROXY header] → banned? → pace
+//!        → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
 //! ```
 //!
 //! - `tcp`: listening sockets, and what is set on each accepted one.
+//! - `proxy`: what a balancer says about whom it brings.
 //! - [`tls`]: certificates and handshakes.
 //! - `pace`: how fast new connections may come from one network.
 //!
@@ -12,6 +14,8 @@
 //! on for hours.
 
 mod pace;
+
+mod proxy;
 
 mod tcp;
 
@@ -23,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -30,6 +35,7 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use self::pace::Pace;
+use self::proxy::{Proxies, Refusal};
 use self::tls::{CertificateError, Tls, Way};
 use crate::config::CertificatePaths;
 use crate::connection::admission::HANDSHAKE_HOLD;
@@ -43,20 +49,31 @@ pub(crate) struct Door {
     edge: Arc<Edgewide>,
     tls: ArcSwapOption<Tls>,
     pace: Pace,
+    proxies: Proxies,
     /// True once nobody is let in any more.
     closed: watch::Sender<bool>,
+}
+
+/// A fresh socket with a place.
+struct Newcomer {
+    place: Place,
+    tcp: TcpStream,
+    /// Where the client is, as far as is known.
+    peer: SocketAddr,
+    is_direct: bool,
 }
 
 // === impl Door ===
 
 impl Door {
-    /// A door that still leads nowhere.
-    pub(crate) fn new(edge: Arc<Edgewide>) -> Self {
+    /// A door that still leads nowhere. From these networks come balancers, which say for whom.
+    pub(crate) fn new(edge: Arc<Edgewide>, balancers: Vec<IpNet>) -> Self {
         let pace = Pace::new(edge.limits.new_connections_per_second);
         Self {
             edge,
             tls: ArcSwapOption::empty(),
             pace,
+            proxies: Proxies::new(balancers),
             closed: watch::Sender::new(false),
         }
     }
@@ -135,21 +152,74 @@ impl Door {
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let metrics = &self.edge.metrics;
         metrics.accepted.increment(1);
-        if self.refuses(peer.ip()) {
-            return;
-        }
         let Some(place) = Place::take(&self.edge) else {
             metrics.refused_full.increment(1);
             warn!(%peer, "too many connections: one refused");
             return;
         };
+        let newcomer = Newcomer {
+            place,
+            tcp,
+            peer,
+            is_direct,
+        };
+        if self.proxies.includes(peer.ip()) {
+            tokio::spawn(Arc::clone(self).introduce(newcomer));
+        } else {
+            self.pace(newcomer);
+        }
+    }
+
+    /// Hears from a balancer whom it brings; from here on that is the peer.
+    async fn introduce(self: Arc<Self>, mut newcomer: Newcomer) {
+        let balancer = newcomer.peer;
+        let metrics = &self.edge.metrics;
+        let deadline = Duration::from_secs(self.edge.limits.before_auth_secs);
+        let header = async {
+            let _waiting = self.proxies.wait()?;
+            let reading = proxy::read(&mut newcomer.tcp);
+            let in_time = tokio::time::timeout(deadline, reading).await;
+            in_time.map_err(|_| Refusal::Late)?
+        };
+        match self.unless_closed(header).await {
+            Some(Ok(header)) => {
+                let version = header.version as usize;
+                match header.client {
+                    Some(client) => {
+                        metrics.proxy_headers.accepted[version].increment(1);
+                        debug!(peer = %client, %balancer, "brought by a balancer");
+                        newcomer.peer = client;
+                    }
+                    None => metrics.proxy_headers.local[version].increment(1),
+                }
+                self.pace(newcomer);
+            }
+            Some(Err(refusal)) => {
+                refusal.count(&metrics.proxy_headers);
+                if refusal.is_ordinary() {
+                    debug!(%balancer, %refusal, "a balancer's connection closed");
+                } else {
+                    warn!(%balancer, %refusal, "a balancer's connection closed");
+                }
+            }
+            None => metrics.refused_draining.increment(1),
+        }
+    }
+
+    /// Has a socket wait for its turn, if it must and if its client may come in.
+    fn pace(self: &Arc<Self>, newcomer: Newcomer) {
+        let peer = newcomer.peer;
+        if self.refuses(peer.ip()) {
+            return;
+        }
+        let metrics = &self.edge.metrics;
         let Some(wait) = self.pace.wait(peer.ip(), self.edge.clock.now_micros()) else {
             metrics.refused_pace.increment(1);
             debug!(%peer, "too many connections from one network: one refused");
             return;
         };
         let unacked = Duration::from_secs(self.edge.limits.outbound_stall_secs);
-        if let Err(error) = tcp::prepare(&tcp, unacked) {
+        if let Err(error) = tcp::prepare(&newcomer.tcp, unacked) {
             // The client is gone already.
             debug!(%peer, %error, "cannot prepare a socket");
             return;
@@ -159,11 +229,11 @@ impl Door {
             metrics.paced.increment(1);
             tokio::spawn(async move {
                 if door.unless_closed(tokio::time::sleep(wait)).await.is_some() {
-                    door.begin(place, tcp, peer, is_direct);
+                    door.begin(newcomer);
                 }
             });
         } else {
-            door.begin(place, tcp, peer, is_direct);
+            door.begin(newcomer);
         }
     }
 
@@ -178,11 +248,17 @@ impl Door {
     }
 
     /// Starts a connection on a socket whose turn it is.
-    fn begin(self: Arc<Self>, place: Place, tcp: TcpStream, peer: SocketAddr, is_direct: bool) {
+    fn begin(self: Arc<Self>, newcomer: Newcomer) {
         if self.is_closed() {
             self.edge.metrics.refused_draining.increment(1);
             return;
         }
+        let Newcomer {
+            place,
+            tcp,
+            peer,
+            is_direct,
+        } = newcomer;
         let connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
         if is_direct {
             tokio::spawn(self.secure(connection, Way::Direct));

@@ -1,5 +1,7 @@
 //! The edge seen from both its ends: real sockets on one side, a made-up origin on the other.
 
+mod balanced;
+
 mod client;
 
 mod ending;

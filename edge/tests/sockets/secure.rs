@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::World;
+use crate::balanced;
 use crate::client::{Client, HEADER};
 
 const STARTTLS: &str = "<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>";
@@ -166,6 +167,20 @@ async fn the_certificate_and_its_hash_follow_the_name_asked_for() {
     // Nothing to export with TLS 1.2: the extended master secret cannot be relied on.
     let end_point = Sha384::digest(secure.certificate("other.example")).to_vec();
     assert_eq!(secure.bindings(), [("tls-server-end-point", end_point)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_balancer_speaks_before_the_handshake_of_direct_tls() {
+    let secure = Secure::start(balanced::trusting).await;
+    let at = secure.world.at.direct_tls[0];
+    let tcp = balanced::connect(at, balanced::BALANCER, balanced::SECOND).await;
+    let versions = [&version::TLS13];
+    let tls = secure.handshake(tcp, "localhost", &versions, &[]).await;
+    let peer = balanced::peer_told(&secure.world, &mut tls.expect("secured")).await;
+    assert_eq!(peer.to_string(), "198.51.100.7");
+    let tcp = balanced::connect(at, "127.0.0.1", balanced::SECOND).await;
+    let refused = secure.handshake(tcp, "localhost", &versions, &[]).await;
+    assert!(refused.is_err(), "a header from somebody else");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use super::event::{Change, Event};
 use super::mailbox::{Inbox, Mailboxes};
 use super::output::Output;
+use super::overload::Overload;
 use super::state::Shard;
 use crate::clock::Clock;
 use crate::cluster::lease::Lease;
@@ -64,6 +65,7 @@ pub(crate) struct Surroundings {
     pub(crate) taking: Arc<AtomicUsize>,
     /// Whether all was quiet after that: shards have ended on it.
     pub(crate) was_quiet: Arc<AtomicBool>,
+    pub(crate) overload: Arc<Overload>,
     pub(crate) iterations: u32,
     pub(crate) commit_timeout: Duration,
     /// Whether what is owned may be acted on; `None` where nobody else can take it.
@@ -230,6 +232,9 @@ impl Actor {
         // A walk over all accounts, and no figure that must be fresh.
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(ROOMS_EVERY) {
+            self.hot
+                .hibernated
+                .set(self.shard.hibernated_count() as f64);
             let (rooms, occupants) = self.shard.room_count();
             self.hot.rooms.set(rooms as f64);
             self.hot.occupants.set(occupants as f64);
@@ -242,6 +247,13 @@ impl Actor {
             .backlog
             .set((backlog + peers.sum::<usize>()) as f64);
         self.hot.routes.set(self.shard.route_count() as f64);
+        let Surroundings {
+            overload,
+            mailboxes,
+            clock,
+            ..
+        } = &self.surroundings;
+        overload.measure(mailboxes, clock.now().mono);
         self.events.push(Event::Tick);
     }
 

@@ -27,10 +27,16 @@ impl Actor {
         let surroundings = self.surroundings.clone();
         let back = self.back();
         let latency = self.hot.commit.clone();
+        let writes: usize = batches.iter().map(|batch| batch.writes.len()).sum();
+        self.hot.writes.record(writes as f64);
+        let shard = usize::from(self.shard.id());
+        let now = surroundings.clock.now().mono;
+        surroundings.overload.commit_begins(shard, now);
         tokio::spawn(async move {
             let started = Instant::now();
             let failed = commit_all(&surroundings, batches).await;
             latency.record(started.elapsed().as_secs_f64());
+            surroundings.overload.commit_ends(shard);
             let is_fence = |error: &store::Error| matches!(error, store::Error::Fenced { .. });
             let is_storing = failed.iter().all(|(_, error)| is_fence(error));
             surroundings.is_storing.store(is_storing, Ordering::Relaxed);

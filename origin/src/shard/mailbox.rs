@@ -113,6 +113,15 @@ impl Mailboxes {
 // === impl Mailbox ===
 
 impl Mailbox {
+    /// Which part of it is taken, from 0 to 1: the fuller of the two queues counts.
+    pub(crate) fn fill(&self) -> f64 {
+        let part = |queue: &mpsc::Sender<Event>| {
+            let taken = queue.max_capacity() - queue.capacity();
+            taken as f64 / queue.max_capacity() as f64
+        };
+        part(&self.outer).max(part(&self.inner))
+    }
+
     /// Waits until the outer queue may have room, or is closed.
     ///
     /// Reserves none: a place handed from one who waits to the next is never free for either.
@@ -151,6 +160,21 @@ mod tests {
     use tokio::task::JoinSet;
 
     use super::*;
+
+    #[tokio::test]
+    async fn the_fuller_queue_says_how_full_a_mailbox_is() {
+        let (mailboxes, mut inboxes) = Mailboxes::new(1);
+        assert!(mailboxes.of(0).fill() == 0.0);
+        for _ in 0..INNER_MAX {
+            let _ = mailboxes.of(0).inner.try_send(Event::Tick);
+        }
+        let _ = mailboxes.of(0).outer.try_send(Event::Tick);
+        assert!(mailboxes.of(0).fill() == 1.0);
+        for _ in 0..INNER_MAX / 2 {
+            inboxes[0].inner.recv().await.expect("open");
+        }
+        assert!(mailboxes.of(0).fill() == 0.5);
+    }
 
     /// More wait than the queue has places.
     #[tokio::test]

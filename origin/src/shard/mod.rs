@@ -15,6 +15,7 @@
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding. `expel`: sessions that operators end.
+//! - `overload`: how near the bounds the work is.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
 //!
 //! **Invariant:** a shard has one owner and one task; nothing in it needs a lock.
@@ -66,6 +67,8 @@ mod list;
 pub mod commit;
 
 pub(crate) mod mailbox;
+
+pub(crate) mod overload;
 
 mod jobs;
 

@@ -14,7 +14,7 @@ use hashbrown::HashMap;
 use super::commit::Held;
 use super::event::Work;
 use super::output::Output;
-use crate::session::Account;
+use crate::session::{Account, At};
 use crate::store::{Log, LogId};
 
 /// Where an account stands; reused after the account has left memory.
@@ -151,6 +151,15 @@ impl Residents {
         rooms.fold((0, 0), |(rooms, occupants), more| {
             (rooms + 1, occupants + more)
         })
+    }
+
+    /// How many sessions of theirs have no connection.
+    pub(super) fn hibernated(&self) -> usize {
+        let all = self.places.iter().flatten();
+        let sessions = all.flat_map(|resident| &resident.account.sessions);
+        sessions
+            .filter(|session| matches!(session.at, At::Nowhere(_)))
+            .count()
     }
 
     /// How many there are.

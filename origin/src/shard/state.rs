@@ -168,6 +168,11 @@ impl Shard {
         self.residents.rooms()
     }
 
+    /// How many sessions wait for their clients to come back.
+    pub fn hibernated_count(&self) -> usize {
+        self.residents.hibernated()
+    }
+
     /// How many sessions there are.
     pub fn session_count(&self) -> usize {
         self.sessions.len()

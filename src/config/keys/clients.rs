@@ -19,6 +19,13 @@ pub(super) const KEYS: &[Key] = &[
         g.addresses().map(|value| s.edge.tls_listen = value)
     })
     .shown(|s| json!(s.edge.tls_listen)),
+    key("c2s.proxy_protocol_from", |s, g| {
+        g.networks().map(|value| s.edge.proxy_protocol_from = value)
+    })
+    .shown(|s| {
+        let networks = s.edge.proxy_protocol_from.iter();
+        json!(networks.map(ToString::to_string).collect::<Vec<_>>())
+    }),
     key("c2s.require_tls", |s, g| {
         g.truth().map(|value| s.edge.require_tls = value)
     })

@@ -1,6 +1,6 @@
 //! What an operator can see of the embedded store.
 
-use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics::{Counter, Gauge, Histogram};
 
 use crate::store::Error;
 
@@ -25,32 +25,6 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        metrics::describe_histogram!(
-            "couplet_store_commit_seconds",
-            Unit::Seconds,
-            "How long a commit took, with its wait in the queue"
-        );
-        metrics::describe_histogram!(
-            "couplet_store_read_seconds",
-            Unit::Seconds,
-            "How long a read took, with the wait for its turn"
-        );
-        metrics::describe_histogram!(
-            "couplet_store_group_batches",
-            "Batches made durable by one fsync"
-        );
-        metrics::describe_histogram!(
-            "couplet_store_group_writes",
-            "Changes made durable by one fsync"
-        );
-        metrics::describe_gauge!(
-            "couplet_store_queue_batches",
-            "Batches waiting for the writer"
-        );
-        metrics::describe_counter!(
-            "couplet_store_errors_total",
-            "Commits and reads that failed, by kind"
-        );
         Self {
             commit: metrics::histogram!("couplet_store_commit_seconds"),
             read: metrics::histogram!("couplet_store_read_seconds"),

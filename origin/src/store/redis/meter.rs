@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use metrics::{Counter, Gauge, Histogram, Unit};
+use metrics::{Counter, Gauge, Histogram};
 
 use crate::store::Error;
 
@@ -32,24 +32,6 @@ pub(super) struct InFlight<'a>(&'a Gauge);
 
 impl Meter {
     pub(super) fn new() -> Self {
-        metrics::describe_histogram!(
-            "couplet_store_commit_seconds",
-            Unit::Seconds,
-            "How long a commit took, with its wait in the queue"
-        );
-        metrics::describe_histogram!(
-            "couplet_store_read_seconds",
-            Unit::Seconds,
-            "How long a read took, with the wait for its turn"
-        );
-        metrics::describe_gauge!(
-            "couplet_store_in_flight",
-            "Requests to Redis that wait for their answer"
-        );
-        metrics::describe_counter!(
-            "couplet_store_errors_total",
-            "Commits and reads that failed, by kind"
-        );
         Self {
             commit: metrics::histogram!("couplet_store_commit_seconds"),
             read: metrics::histogram!("couplet_store_read_seconds"),

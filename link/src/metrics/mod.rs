@@ -1,9 +1,10 @@
-//! Every metric of the link: names, units, meaning, and the handles kept for them.
+//! Every metric of the link: names, the table that says what they mean, and the handles kept.
 
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+mod table;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub use table::TABLE;
 
 /// Lanes that stand, by `peer`: what is at the other end.
 pub const LANES: &str = "couplet_link_lanes";
@@ -40,29 +41,6 @@ pub struct Metrics {
     pub unreadable: Counter,
     /// See [`FULL`].
     pub full: Counter,
-}
-
-/// Tells the recorder what each metric means.
-pub fn describe() {
-    describe_gauge!(LANES, Unit::Count, "Lanes of links between nodes.");
-    describe_counter!(FRAMES, Unit::Count, "Frames between nodes.");
-    describe_counter!(
-        MESSAGES,
-        Unit::Count,
-        "Messages that carry frames between nodes."
-    );
-    describe_counter!(BYTES, Unit::Bytes, "Bytes of messages sent to nodes.");
-    describe_histogram!(BATCH, Unit::Count, "Frames in a message between nodes.");
-    describe_counter!(
-        UNREADABLE,
-        Unit::Count,
-        "Frames that this version cannot read."
-    );
-    describe_counter!(
-        FULL,
-        Unit::Count,
-        "Frames that found the queue of their lane full."
-    );
 }
 
 // === impl Metrics ===

@@ -1,14 +1,15 @@
-//! Every metric of the edge: names, units, meaning, and the handles kept for them.
+//! Every metric of the edge: names, the table that says what they mean, and the handles kept.
 //!
 //! Handles are made once, when the edge is made, so the recorder must be installed before. No
 //! label ever holds anything a client chose.
 
+mod table;
+
 use couplet_proto::Kind;
 use couplet_proto::xmpp::error::{Condition, StreamCondition};
-use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+pub use table::TABLE;
 
 /// Client connections that exist, by `transport` and `state`.
 pub const CONNECTIONS: &str = "couplet_connections";
@@ -22,6 +23,8 @@ pub const PACED: &str = "couplet_connections_paced_total";
 pub const HANDSHAKES: &str = "couplet_tls_handshakes_total";
 /// How long TLS handshakes took.
 pub const HANDSHAKE_SECONDS: &str = "couplet_tls_handshake_seconds";
+/// What balancers said first on their connections (PROXY protocol), by `version` and `outcome`.
+pub const PROXY_HEADERS: &str = "couplet_edge_proxy_headers_total";
 /// Bytes on client sockets, by `direction`.
 pub const BYTES: &str = "couplet_client_bytes_total";
 /// Stanzas on client sockets, by `kind` and `direction`.
@@ -32,7 +35,9 @@ pub const STANZA_ERRORS: &str = "couplet_edge_stanza_errors_total";
 pub const STREAM_ERRORS: &str = "couplet_stream_errors_total";
 /// Authentications, by `mechanism` and `outcome`.
 pub const LOGINS: &str = "couplet_logins_total";
-/// From entering the origin to the receiver's socket.
+/// Requests to bind a resource, by `outcome`.
+pub const BINDS: &str = "couplet_binds_total";
+/// From the sender's socket to the receiver's.
 pub const DELIVERY_SECONDS: &str = "couplet_delivery_seconds";
 /// Stanzas found waiting for a client when its task wrote them.
 pub const OUTBOUND_DEPTH: &str = "couplet_outbound_depth_stanzas";
@@ -48,6 +53,8 @@ pub const RESUMPTIONS: &str = "couplet_resumptions_total";
 pub const UNACKED: &str = "couplet_unacked_stanzas";
 /// Sessions that went to a new owner, or to the old one by a new way.
 pub const REATTACHED: &str = "couplet_sessions_reattached_total";
+/// Stanzas of clients that waited for somebody to own their slot.
+pub const PARKED: &str = "couplet_stanzas_parked_total";
 /// Stanzas of clients sent to an owner once more.
 pub const REPLAYED: &str = "couplet_stanzas_replayed_total";
 /// Stanzas an owner sent once more that the client had had.
@@ -58,6 +65,12 @@ pub const ADMISSION_WAITS: &str = "couplet_admission_waits_total";
 pub const ENDED_BANNED: &str = "couplet_connections_ended_banned_total";
 /// The version of the rules that the edge follows.
 pub const RULES_VERSION: &str = "couplet_edge_rules_version";
+
+/// How near its bounds the edge is, by `resource`.
+pub const OVERLOAD: &str = "couplet_edge_overload_level";
+
+/// Why sockets are closed at once.
+pub(crate) const REFUSALS: &[&str] = &["full", "pace", "draining", "banned"];
 
 /// The mechanisms told apart in [`LOGINS`]; anything else is `other`.
 const MECHANISMS: [&str; 6] = [
@@ -93,6 +106,23 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mechanism(u8);
 
+/// What came first on connections from balancers; arrays by version.
+pub(crate) struct ProxyHeaders {
+    /// The client's address.
+    pub(crate) accepted: [Counter; 2],
+    /// None: the balancer comes on its own behalf, or does not know.
+    pub(crate) local: [Counter; 2],
+    pub(crate) malformed: [Counter; 2],
+    /// Something else than a header.
+    pub(crate) missing: Counter,
+    /// Nothing, until the connection ended.
+    pub(crate) closed: Counter,
+    /// Nothing, for too long.
+    pub(crate) late: Counter,
+    /// Too many others were waited for.
+    pub(crate) crowded: Counter,
+}
+
 /// The edge's handles.
 pub(crate) struct Metrics {
     connections: [[Gauge; 3]; 2],
@@ -102,6 +132,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_draining: Counter,
     pub(crate) refused_banned: Counter,
     pub(crate) paced: Counter,
+    pub(crate) proxy_headers: ProxyHeaders,
     pub(crate) handshakes: Counter,
     pub(crate) handshake_failures: Counter,
     pub(crate) handshake_seconds: Histogram,
@@ -121,153 +152,21 @@ pub(crate) struct Metrics {
     pub(crate) frames_unknown: Counter,
     pub(crate) frames_orphaned: Counter,
     pub(crate) credit_stalls: Counter,
+    pub(crate) bound: Counter,
+    pub(crate) binds_failed: Counter,
     pub(crate) resumed: Counter,
     pub(crate) resumptions_failed: Counter,
     pub(crate) unacked: Gauge,
     pub(crate) reattached: Counter,
+    pub(crate) parked: Counter,
     pub(crate) replayed: Counter,
     pub(crate) duplicates: Counter,
     pub(crate) handshakes_waited: Counter,
     pub(crate) logins_waited: Counter,
     pub(crate) ended_banned: Counter,
     pub(crate) rules_version: Gauge,
-}
-
-/// Tells the recorder what each metric means.
-pub fn describe() {
-    describe_sockets();
-    describe_streams();
-    describe_queues();
-    describe_resumption();
-    describe_rules();
-}
-
-fn describe_sockets() {
-    describe_gauge!(
-        CONNECTIONS,
-        Unit::Count,
-        "Client connections by transport and state."
-    );
-    describe_counter!(ACCEPTED, Unit::Count, "Client sockets accepted.");
-    describe_counter!(
-        REFUSED,
-        Unit::Count,
-        "Client sockets closed at once, by reason."
-    );
-    describe_counter!(
-        PACED,
-        Unit::Count,
-        "Client sockets that had to wait for their turn."
-    );
-    describe_counter!(HANDSHAKES, Unit::Count, "TLS handshakes by outcome.");
-    describe_histogram!(
-        HANDSHAKE_SECONDS,
-        Unit::Seconds,
-        "Duration of TLS handshakes."
-    );
-    describe_counter!(
-        BYTES,
-        Unit::Bytes,
-        "Bytes on client sockets by direction, TLS included."
-    );
-}
-
-fn describe_streams() {
-    describe_counter!(
-        STANZAS,
-        Unit::Count,
-        "Stanzas on client sockets by kind and direction."
-    );
-    describe_counter!(
-        STANZA_ERRORS,
-        Unit::Count,
-        "Stanzas answered with an error before they went to the origin, by condition."
-    );
-    describe_counter!(
-        STREAM_ERRORS,
-        Unit::Count,
-        "Streams ended with an error, by condition."
-    );
-    describe_counter!(
-        LOGINS,
-        Unit::Count,
-        "Authentications by mechanism and outcome."
-    );
-}
-
-fn describe_queues() {
-    describe_histogram!(
-        DELIVERY_SECONDS,
-        Unit::Seconds,
-        "From a stanza's arrival at the origin to its receiver's socket."
-    );
-    describe_histogram!(
-        OUTBOUND_DEPTH,
-        Unit::Count,
-        "Stanzas waiting for a client when its connection got round to writing."
-    );
-    describe_counter!(
-        OVERFLOWS,
-        Unit::Count,
-        "Connections ended because the client did not take what it was sent, by reason."
-    );
-    describe_counter!(
-        FRAMES_DROPPED,
-        Unit::Count,
-        "Frames from origins not taken, by reason."
-    );
-    describe_counter!(
-        CREDIT_STALLS,
-        Unit::Count,
-        "Times a client was left unread because its stanzas had not yet taken effect."
-    );
-}
-
-fn describe_resumption() {
-    describe_counter!(
-        RESUMPTIONS,
-        Unit::Count,
-        "Requests to resume a session by outcome."
-    );
-    describe_gauge!(
-        UNACKED,
-        Unit::Count,
-        "Stanzas written to clients with stream management and not acknowledged."
-    );
-    describe_counter!(
-        REATTACHED,
-        Unit::Count,
-        "Sessions attached to a new owner, or to the old one by a new way."
-    );
-    describe_counter!(
-        REPLAYED,
-        Unit::Count,
-        "Stanzas of clients sent to an owner once more."
-    );
-    describe_counter!(
-        DUPLICATES,
-        Unit::Count,
-        "Stanzas sent once more by an owner that the client had had already."
-    );
-    describe_counter!(
-        ADMISSION_WAITS,
-        Unit::Count,
-        "Clients that waited for their turn on their way in, by step."
-    );
-}
-
-fn describe_rules() {
-    describe_counter!(
-        ENDED_BANNED,
-        Unit::Count,
-        "Connections ended because an operator has banned the address they came from."
-    );
-    describe_gauge!(
-        RULES_VERSION,
-        Unit::Count,
-        "The version of the bans and domains that this edge follows; the same on every node, \
-         seconds after a change."
-    );
+    pub(crate) overload_handshakes: Gauge,
+    pub(crate) overload_logins: Gauge,
 }
 
 // === impl Mechanism ===
@@ -278,6 +177,25 @@ impl Mechanism {
         let other = MECHANISMS.len() - 1;
         let index = MECHANISMS.iter().position(|known| *known == name);
         Self(u8::try_from(index.unwrap_or(other)).expect("a short table"))
+    }
+}
+
+// === impl ProxyHeaders ===
+
+impl ProxyHeaders {
+    fn new() -> Self {
+        let header =
+            |version, outcome| counter!(PROXY_HEADERS, "version" => version, "outcome" => outcome);
+        let both = |outcome| ["1", "2"].map(|version| header(version, outcome));
+        Self {
+            accepted: both("accepted"),
+            local: both("local"),
+            malformed: both("malformed"),
+            missing: header("none", "missing"),
+            closed: header("none", "closed"),
+            late: header("none", "late"),
+            crowded: header("none", "crowded"),
+        }
     }
 }
 
@@ -300,6 +218,7 @@ impl Metrics {
             refused_draining: refused("draining"),
             refused_banned: refused("banned"),
             paced: counter!(PACED),
+            proxy_headers: ProxyHeaders::new(),
             handshakes: counter!(HANDSHAKES, "outcome" => "success"),
             handshake_failures: counter!(HANDSHAKES, "outcome" => "failure"),
             handshake_seconds: histogram!(HANDSHAKE_SECONDS),
@@ -328,16 +247,21 @@ impl Metrics {
             frames_unknown: dropped("unknown"),
             frames_orphaned: dropped("orphaned"),
             credit_stalls: counter!(CREDIT_STALLS),
+            bound: counter!(BINDS, "outcome" => "success"),
+            binds_failed: counter!(BINDS, "outcome" => "failure"),
             resumed: counter!(RESUMPTIONS, "outcome" => "success"),
             resumptions_failed: counter!(RESUMPTIONS, "outcome" => "failure"),
             unacked: gauge!(UNACKED),
             reattached: counter!(REATTACHED),
+            parked: counter!(PARKED),
             replayed: counter!(REPLAYED),
             duplicates: counter!(DUPLICATES),
             handshakes_waited: counter!(ADMISSION_WAITS, "step" => "handshake"),
             logins_waited: counter!(ADMISSION_WAITS, "step" => "login"),
             ended_banned: counter!(ENDED_BANNED),
             rules_version: gauge!(RULES_VERSION),
+            overload_handshakes: gauge!(OVERLOAD, "resource" => "handshakes"),
+            overload_logins: gauge!(OVERLOAD, "resource" => "logins"),
         }
     }
 
