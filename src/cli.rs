@@ -155,8 +155,8 @@ pub(crate) enum CtlCommand {
         /// Let an origin take its share again
         #[arg(long)]
         undo: bool,
-        /// Wait until the origin owns no slots, or the edge has no clients; at most so many seconds,
-        /// then the exit code is 4
+        /// Wait until the origin owns no slots, or the edge has no clients; after so many seconds
+        /// the exit code is 4
         #[arg(
             long,
             value_name = "SECONDS",

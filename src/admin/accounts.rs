@@ -70,7 +70,7 @@ pub(crate) struct Domain {
 /// Domains.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct Domains {
-    /// In order of their names.
+    /// As they are configured.
     pub(crate) domains: Vec<Domain>,
 }
 
@@ -123,7 +123,6 @@ async fn domains<B: Accounts>(ask: Ask<B>) -> Answer {
     let own = ask.confined();
     let mut domains = ask.node().domains();
     domains.retain(|domain| own.is_none_or(|own| own.contains(domain)));
-    domains.sort_unstable();
     let domains = domains.into_iter().map(|name| Domain { name }).collect();
     told(&Domains { domains })
 }

@@ -24,6 +24,10 @@ mod tests;
 mod tests_roles;
 #[cfg(test)]
 mod tests_rooms;
+#[cfg(test)]
+mod tests_shown;
+#[cfg(test)]
+mod tests_tokens;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Format, Mistake, Role, Settings, Sources, keys};
 
 /// The sample of every role, and what its role cannot do without.
-const SAMPLES: &[(Role, &str, &[&str])] = &[
+pub(super) const SAMPLES: &[(Role, &str, &[&str])] = &[
     (
         Role::Serve,
         include_str!("../../deploy/config/serve.toml"),
@@ -46,7 +46,11 @@ pub(super) fn mistakes_of(role: Role, arguments: &[&str]) -> Vec<String> {
     found.iter().map(ToString::to_string).collect()
 }
 
-fn sources(file: Option<&str>, environment: &[(&str, &str)], arguments: &[&str]) -> Sources {
+pub(super) fn sources(
+    file: Option<&str>,
+    environment: &[(&str, &str)],
+    arguments: &[&str],
+) -> Sources {
     let environment = environment
         .iter()
         .map(|(name, value)| (name.into(), value.into()));
@@ -58,7 +62,7 @@ fn sources(file: Option<&str>, environment: &[(&str, &str)], arguments: &[&str])
 }
 
 /// A folder with the text as `couplet.toml`.
-fn folder(text: &str) -> (tempfile::TempDir, String) {
+pub(super) fn folder(text: &str) -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("couplet.toml");
     fs::write(&path, text).expect("written");
@@ -100,13 +104,29 @@ fn nothing_has_to_be_given() {
 }
 
 /// The sample with every `#key = value` taken as said.
-fn uncommented(sample: &str) -> String {
+pub(super) fn uncommented(sample: &str) -> String {
     let starts_setting = |c: char| c.is_ascii_lowercase() || c == '[';
     let lines = sample.lines().map(|line| match line.strip_prefix('#') {
         Some(setting) if setting.starts_with(starts_setting) => setting,
         _ => line,
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The lines of it that say a default.
+pub(super) fn defaults(uncommented: &str) -> String {
+    // What has no default is an example there: certificates, contacts, names and addresses.
+    let marks = [
+        "/etc/couplet",
+        "-addresses",
+        "of-your-own",
+        "10.0.0.",
+        "edge-1.",
+        "/var/log/couplet",
+    ];
+    let is_plain = |line: &&str| !marks.iter().any(|mark| line.contains(mark));
+    let plain: Vec<_> = uncommented.lines().filter(is_plain).collect();
+    plain.join("\n")
 }
 
 #[test]
@@ -122,20 +142,9 @@ fn the_sample_files_are_the_defaults() {
 
 #[test]
 fn the_sample_files_explain_every_key_with_its_default() {
-    // What has no default is an example there: certificates, contacts, names and addresses.
-    let marks = [
-        "/etc/couplet",
-        "-addresses",
-        "of-your-own",
-        "10.0.0.",
-        "edge-1.",
-        "/var/log/couplet",
-    ];
-    let is_plain = |line: &&str| !marks.iter().any(|mark| line.contains(mark));
     for (role, sample, needed) in SAMPLES {
         let text = uncommented(sample);
-        let plain: Vec<_> = text.lines().filter(is_plain).collect();
-        let (_folder, path) = folder(&plain.join("\n"));
+        let (_folder, path) = folder(&defaults(&text));
         let found = super::load(&sources(Some(&path), &[], needed), *role);
         let expected = super::load(&sources(None, &[], needed), *role).expect("no mistakes");
         let found = found.expect("no mistakes");
@@ -347,11 +356,11 @@ fn certificates_exist_and_match_their_keys() {
         format!("tls.certificate={key}"),
         format!("tls.key={certificate}"),
     ];
-    let found = mistakes(&[&swapped[0], &swapped[1], "tls.domains.\"x@y\".key=/nowhere"]);
+    let found = mistakes(&[&swapped[0], &swapped[1], "tls.domains.\"a b\".key=/nowhere"]);
     assert!(found[0].contains("holds no certificate"), "{found:#?}");
     assert!(found[1].contains("holds no private key"), "{found:#?}");
     assert!(
-        found[2].contains("tls.domains.\"x@y\".key: \"x@y\" is not a domain"),
+        found[2].contains("tls.domains.\"a b\".key: \"a b\" is not a domain"),
         "{found:#?}"
     );
     assert!(found[3].contains("has no certificate"), "{found:#?}");

@@ -7,8 +7,8 @@
 //! - [`table`]: rows for people.
 //! - [`server`]: the port, asked over HTTP.
 //!
-//! Exit codes: 0 done, 1 the server refused, 2 the command line is wrong, 3 no server answered, 4 it
-//! was waited for, and did not happen in time.
+//! Exit codes: 0 done, 1 the server refused, 2 the command line is wrong, 3 no server answered,
+//! 4 it was waited for, and did not happen in time.
 
 mod accounts;
 mod cluster;

@@ -117,10 +117,15 @@ async fn live<N: Running>(
     leave: &Notify,
 ) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
+    let mut is_stale = false;
     let node = tokio::select! {
         node = start => node?,
-        () = stop_wished(&mut signals) => return Ok(ExitCode::SUCCESS),
+        () = stop_wished(&mut signals, &mut is_stale) => return Ok(ExitCode::SUCCESS),
     };
+    if is_stale {
+        node.reload();
+        reload();
+    }
     loop {
         let wish = tokio::select! {
             wish = signals.next() => wish,
@@ -142,9 +147,11 @@ async fn live<N: Running>(
     Ok(signals.guard(stopped).await)
 }
 
-async fn stop_wished(signals: &mut Signals) {
-    // There is nothing to reload yet.
-    while signals.next().await != Wish::Stop {}
+/// Waits for a wish to stop. Others have to wait until there is something to reload.
+async fn stop_wished(signals: &mut Signals, is_stale: &mut bool) {
+    while signals.next().await != Wish::Stop {
+        *is_stale = true;
+    }
 }
 
 /// The log level and who may use the port for operators, as far as the sources can be read.

@@ -15,6 +15,7 @@ mod attacks_xml;
 mod docs;
 mod limits;
 mod login;
+mod management;
 mod metrics;
 mod operator;
 mod restart;

@@ -5,58 +5,58 @@ use crate::admin::guard::BODY_BYTES_MAX;
 
 /// One per line: request, body, status, a part of the answer; `R` is an account, `$` its path.
 const EXCHANGES: &str = r#"
-GET health                   |                                      | 200 | "role":"origin"
-GET config                   |                                      | 200 | "key":"limits.logins","value":7,"source":"default"
-GET config?prefix=log        |                                      | 200 | {"config":[{"key":"log.level"
-GET config?perfix=log        |                                      | 400 | perfix
-POST accounts                | {R,"password":"p"}                   | 201 | {"jid":"r@a.example"}
-POST accounts                | {R,"password":"p"}                   | 409 | exists
-POST accounts                | {"jid":"a.example","password":"p"}   | 400 | no name before
-POST accounts                | {"jid":"r@a.example/x","password":"p"} | 400 | resource
-POST accounts                | {"jid":"@@","password":"p"}          | 400 | not an address
-POST accounts                | {R}                                  | 400 | password
-POST accounts                | {R,"password":"p","admin":true}      | 400 | admin
-POST accounts                | {R,"password":"p",R}                 | 400 | duplicate
-POST accounts                | not JSON                             | 400 | cannot be read
-POST accounts                | {"jid":"s@a.example","password":"p"} | 201 |
-PUT $/password               | {"password":"p"}                     | 503 | not now
-PUT $/password               | {}                                   | 400 | password
-GET accounts                 |                                      | 400 | domain
-GET accounts?domain=A.example |                                     | 200 | {"accounts":[{"jid":"r@a.example"},{"jid":"s@a.example"}],"next":null}
-GET accounts?domain=a.example&max=1 |                               | 200 | {"accounts":[{"jid":"r@a.example"}],"next":"r"}
-GET accounts?domain=a.example&max=1&after=r |                       | 200 | {"jid":"s@a.example"}
-GET accounts?domain=a.example&max=0 |                               | 200 | "next":"r"
-GET accounts?domain=a.example&max=-1 |                              | 400 | cannot be read
-GET accounts?domain=c.example |                                     | 404 | c.example
-GET accounts?domain=x@a.example |                                   | 400 | x@a.example
-GET accounts?domain=a.example&domain=b.example |                    | 400 | duplicate
-GET domains                  |                                      | 200 | {"domains":[{"name":"a.example"},{"name":"b.example"}]}
-DELETE $                     |                                      | 204 |
-DELETE $                     |                                      | 404 | no such account
-DELETE accounts/r%40a.example%2Fx |                                 | 400 | resource
-DELETE accounts/%40%40       |                                      | 400 | not an address
-POST backup                  | {"directory":"relative"}             | 400 | absolute
-POST backup                  | {"directory":"/srv/copy"}            | 204 |
-GET nothing                  |                                      | 404 | openapi.json
-POST nodes                   | {}                                   | 405 | method
-POST drain                   |                                      | 202 | leaving
-POST drain/undo              |                                      | 409 | gone already
-GET nodes                    |                                      | 200 | {"nodes":[{"name":"o1",
-GET slots                    |                                      | 200 | "state":"moving","target":"o2"
-GET sessions?jid=R@A.example&node=o1 |                              | 200 | "jid":"r@a.example/orchard"
-GET sessions?domain=A.example |                                     | 200 | "jid":"r@a.example/orchard"
-GET sessions?jid=r%40a.example%2Forchard |                          | 400 | resource
-GET sessions?max=1000000     |                                      | 200 | "edge":null
-GET sessions?max=1           |                                      | 200 | "next":"/orchard"
-GET pins                     |                                      | 200 | "pins":[]
-PUT pins/0-9                 | {"group":"a"}                        | 204 |
-PUT pins/5-5                 | {"group":"b"}                        | 204 |
-PUT pins/9-5                 | {"group":"b"}                        | 400 | not a range
-PUT pins/0-4096              | {"group":"b"}                        | 400 | from 0 to 4095
-PUT pins/+0-1                | {"group":"b"}                        | 400 | not a range
-PUT pins/0-1                 | {"group":""}                         | 400 | clear them
-DELETE pins/0-3              |                                      | 204 |
-GET pins                     |                                      | 200 | {"first":4,"last":4,"group":"a"},
+GET health |  | 200 | "role":"origin"
+GET config |  | 200 | "key":"limits.logins","value":7,"source":"default"
+GET config?prefix=log |  | 200 | {"config":[{"key":"log.level"
+GET config?perfix=log |  | 400 | perfix
+POST accounts | {R,"password":"p"} | 201 | {"jid":"r@a.example"}
+POST accounts | {R,"password":"p"} | 409 | exists
+POST accounts | {"jid":"a.example","password":"p"} | 400 | no name before
+POST accounts | {"jid":"r@a.example/x","password":"p"} | 400 | resource
+POST accounts | {"jid":"@@","password":"p"} | 400 | not an address
+POST accounts | {R} | 400 | password
+POST accounts | {R,"password":"p","admin":true} | 400 | admin
+POST accounts | {R,"password":"p",R} | 400 | duplicate
+POST accounts | not JSON | 400 | cannot be read
+POST accounts | {"jid":"s@a.example","password":"p"} | 201 |
+PUT $/password | {"password":"p"} | 503 | not now
+PUT $/password | {} | 400 | password
+GET accounts |  | 400 | domain
+GET accounts?domain=A.example |  | 200 | [{"jid":"r@a.example"},{"jid":"s@a.example"}],"next":null
+GET accounts?domain=a.example&max=1 |  | 200 | {"accounts":[{"jid":"r@a.example"}],"next":"r"}
+GET accounts?domain=a.example&max=1&after=r |  | 200 | {"jid":"s@a.example"}
+GET accounts?domain=a.example&max=0 |  | 200 | "next":"r"
+GET accounts?domain=a.example&max=-1 |  | 400 | cannot be read
+GET accounts?domain=c.example |  | 404 | c.example
+GET accounts?domain=x@a.example |  | 400 | x@a.example
+GET accounts?domain=a.example&domain=b.example |  | 400 | duplicate
+GET domains |  | 200 | {"domains":[{"name":"b.example"},{"name":"a.example"}]}
+DELETE $ |  | 204 |
+DELETE $ |  | 404 | no such account
+DELETE accounts/r%40a.example%2Fx |  | 400 | resource
+DELETE accounts/%40%40 |  | 400 | not an address
+POST backup | {"directory":"relative"} | 400 | absolute
+POST backup | {"directory":"/srv/copy"} | 204 |
+GET nothing |  | 404 | openapi.json
+POST nodes | {} | 405 | method
+POST drain |  | 202 | leaving
+POST drain/undo |  | 409 | gone already
+GET nodes |  | 200 | {"nodes":[{"name":"o1",
+GET slots |  | 200 | "state":"moving","target":"o2"
+GET sessions?jid=R@A.example&node=o1 |  | 200 | "jid":"r@a.example/orchard"
+GET sessions?domain=A.example |  | 200 | "jid":"r@a.example/orchard"
+GET sessions?jid=r%40a.example%2Forchard |  | 400 | resource
+GET sessions?max=1000000 |  | 200 | "edge":null
+GET sessions?max=1 |  | 200 | "next":"/orchard"
+GET pins |  | 200 | "pins":[]
+PUT pins/0-9 | {"group":"a"} | 204 |
+PUT pins/5-5 | {"group":"b"} | 204 |
+PUT pins/9-5 | {"group":"b"} | 400 | not a range
+PUT pins/0-4096 | {"group":"b"} | 400 | from 0 to 4095
+PUT pins/+0-1 | {"group":"b"} | 400 | not a range
+PUT pins/0-1 | {"group":""} | 400 | clear them
+DELETE pins/0-3 |  | 204 |
+GET pins |  | 200 | {"first":4,"last":4,"group":"a"},
 "#;
 
 #[tokio::test]
