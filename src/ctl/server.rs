@@ -63,6 +63,12 @@ pub(super) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+impl std::fmt::Display for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 // === impl Server ===
 
 impl Server {
@@ -114,6 +120,17 @@ impl Server {
         path: &str,
     ) -> Result<A, Failure> {
         let body = self.send::<()>(method, path, None).await?;
+        self.understood(&body)
+    }
+
+    /// Asks for something to be done, and what became of it.
+    pub(super) async fn tell_for<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        question: &Q,
+    ) -> Result<A, Failure> {
+        let body = self.send(method, path, Some(question)).await?;
         self.understood(&body)
     }
 

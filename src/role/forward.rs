@@ -18,7 +18,7 @@ use couplet_proto::slot::{Seed, Slot};
 use serde::{Deserialize, Serialize};
 
 use super::view;
-use crate::admin::{AskSessions, Refusal, Session};
+use crate::admin::{AskSessions, Kicked, Refusal, Session};
 
 /// How often the owner of an account is looked for, and how long until it is again: a slot that
 /// moves or whose owner has died is owned again soon.
@@ -38,6 +38,10 @@ pub(super) enum Asked {
     Sessions(AskSessions),
     /// How many sessions it holds.
     Count,
+    /// To end a session, or all of an account.
+    Kick(String),
+    /// To end sessions of a domain that it holds, at most so many.
+    KickSome(String, usize),
 }
 
 /// What it answers.
@@ -51,6 +55,8 @@ pub(super) enum Answered {
     Sessions(Vec<Session>),
     /// A number of sessions.
     Count(u64),
+    /// What came of ending sessions.
+    Kicked(Kicked),
     /// It will not be done.
     Refused(Refusal),
 }
@@ -96,11 +102,11 @@ impl Desk {
     }
 
     /// Has something done by the owner of an account, wherever that is.
-    pub(super) async fn owner_of(&self, account: &Jid, asked: Asked) -> Result<(), Refusal> {
+    pub(super) async fn owner_of(&self, account: &Jid, asked: Asked) -> Result<Answered, Refusal> {
         let slot = Slot::of(self.seed, account);
         for _ in 0..TRIES {
             match self.try_owner(slot, &asked).await? {
-                Some(Answered::Done) => return Ok(()),
+                Some(done @ (Answered::Done | Answered::Kicked(_))) => return Ok(done),
                 Some(Answered::Refused(refusal)) => return Err(refusal),
                 _ => tokio::time::sleep(PAUSE).await,
             }
@@ -162,10 +168,31 @@ impl Desk {
                 let counted = self.admin.sessions(Listing::default()).await?;
                 return Ok(Answered::Count(counted.total as u64));
             }
+            Asked::Kick(jid) => return self.kick(&jid).await,
+            Asked::KickSome(domain, max) => {
+                let wrong = |_| Refusal::Malformed(format!("{domain:?} is not a domain"));
+                let domain = Jid::parse(&domain).map_err(wrong)?;
+                let kicked = self.admin.kick_some(&domain, max).await?;
+                return Ok(Answered::Kicked(view::kicked(kicked)));
+            }
         };
         match done {
             Ok(()) => Ok(Answered::Done),
             // Not yet, or not any more.
+            Err(Error::Moving) => Ok(Answered::NotMine),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn kick(&self, jid: &str) -> Result<Answered, Refusal> {
+        let Some(jid) = self.own(jid).await? else {
+            return Ok(Answered::NotMine);
+        };
+        match self.admin.kick(jid).await {
+            Ok(ended) => Ok(Answered::Kicked(Kicked {
+                ended: ended as u64,
+                are_left: false,
+            })),
             Err(Error::Moving) => Ok(Answered::NotMine),
             Err(error) => Err(error.into()),
         }

@@ -4,6 +4,7 @@
 //! - [`edge`]: clients' connections, and links to every origin.
 //! - [`origin`]: accounts, on Redis, among other origins.
 //! - [`accounts`]: what the port for operators asks of an origin, wherever that runs.
+//! - [`orders`]: bans, domains and kicks, likewise.
 //! - [`forward`]: what an origin asks another for an operator.
 //! - [`view`]: what an origin knows, as operators read it.
 //! - [`link`]: what a node needs to reach the others.
@@ -12,6 +13,7 @@ mod accounts;
 mod edge;
 mod forward;
 mod link;
+mod orders;
 mod origin;
 mod serve;
 mod view;

@@ -17,7 +17,7 @@ use couplet_origin::cluster::{Report, plan};
 use couplet_origin::config::Cluster as Settings;
 use couplet_origin::store::redis::{OpenError, Options, Redis};
 use couplet_origin::store::{self, Member, Registry, Store};
-use couplet_origin::{Admin, LinkSettings, Links, Origin};
+use couplet_origin::{Admin, Clerk, LinkSettings, Links, Origin};
 use couplet_proto::Jid;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::link::wire::hello::Role;
@@ -25,8 +25,9 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::forward::{Answered, Asked, Desk};
+use super::orders::Ordered;
 use super::{Running, Start, accounts, joined, link, open_admin, view};
-use crate::admin::{self, Accounts, Backend, Cluster, Health, PAGE_MAX, Refusal};
+use crate::admin::{self, Accounts, Backend, Cluster, Health, Kicked, PAGE_MAX, Refusal};
 use crate::{certificate, config};
 
 /// How long until Redis is asked again when it is not there at the start.
@@ -50,6 +51,7 @@ struct Operated {
     origin: Arc<Origin>,
     desk: Arc<Desk>,
     admin: Admin,
+    clerk: Arc<Clerk>,
     registry: Arc<dyn Registry>,
     lease_ms: u64,
 }
@@ -109,6 +111,7 @@ impl Server {
             origin: Arc::clone(&origin),
             desk,
             admin: origin.admin(),
+            clerk: origin.clerk(),
             registry,
             lease_ms: cluster.lease_ms,
         };
@@ -216,17 +219,17 @@ impl Accounts for Operated {
 
     async fn add(&self, account: Jid, password: String) -> Result<(), Refusal> {
         let asked = Asked::Add(account.as_str().to_owned(), password);
-        self.desk.owner_of(&account, asked).await
+        self.desk.owner_of(&account, asked).await.map(drop)
     }
 
     async fn remove(&self, account: Jid) -> Result<(), Refusal> {
         let asked = Asked::Remove(account.as_str().to_owned());
-        self.desk.owner_of(&account, asked).await
+        self.desk.owner_of(&account, asked).await.map(drop)
     }
 
     async fn set_password(&self, account: Jid, password: String) -> Result<(), Refusal> {
         let asked = Asked::SetPassword(account.as_str().to_owned(), password);
-        self.desk.owner_of(&account, asked).await
+        self.desk.owner_of(&account, asked).await.map(drop)
     }
 
     async fn list(
@@ -245,6 +248,46 @@ impl Accounts for Operated {
         let text =
             "an origin keeps nothing itself: everything is in Redis, and can be copied there";
         Err(Refusal::Conflict(text.to_owned()))
+    }
+}
+
+impl Ordered for Operated {
+    fn clerk(&self) -> &Clerk {
+        &self.clerk
+    }
+
+    async fn end(&self, jid: Jid) -> Result<u64, Refusal> {
+        let asked = Asked::Kick(jid.as_str().to_owned());
+        match self.desk.owner_of(&jid, asked).await? {
+            Answered::Kicked(kicked) => Ok(kicked.ended),
+            _ => Ok(0),
+        }
+    }
+
+    async fn end_some(&self, domain: &Jid, max: usize) -> Result<Kicked, Refusal> {
+        let asked = Asked::KickSome(domain.as_str().to_owned(), max);
+        let report = self.desk.report().await?;
+        let nodes = report.nodes.iter().filter(|node| !node.is_dead);
+        let answers =
+            nodes.map(
+                async |node| match self.desk.ask_any(&node.member.node, &asked).await {
+                    Some(Answered::Kicked(kicked)) => Ok(kicked),
+                    Some(Answered::Refused(refusal)) => Err(refusal),
+                    _ => {
+                        let name = &node.member.name;
+                        let text =
+                            format!("the origin {name} does not say which sessions it has ended");
+                        Err(Refusal::Unavailable(text))
+                    }
+                },
+            );
+        let mut all = Kicked::default();
+        for answer in join_all(answers).await {
+            let kicked = answer?;
+            all.ended += kicked.ended;
+            all.are_left |= kicked.are_left;
+        }
+        Ok(all)
     }
 }
 

@@ -140,6 +140,14 @@ impl Clerk {
         Arc::clone(&self.board.served())
     }
 
+    /// The bans in force, in order of their targets.
+    pub fn bans(&self) -> Vec<Ban> {
+        let now = self.now();
+        let served = self.served();
+        let bans = served.directives().bans.iter();
+        bans.filter(|ban| ban.is_in_force(now)).cloned().collect()
+    }
+
     /// Whether a domain is in the configuration, and so cannot be removed.
     pub fn is_configured(&self, domain: &Jid) -> bool {
         self.board.configured().domains.contains(domain)
@@ -239,13 +247,7 @@ impl Clerk {
     /// [`Error`], in words for the operator.
     pub async fn remove_domain(&self, name: &str, is_forced: bool, by: &str) -> Result<(), Error> {
         let domain = parse_domain(name)?;
-        if self.is_configured(&domain) {
-            return Err(Error::Configured(domain));
-        }
-        // Before it is asked whether there are accounts: that may take long.
-        if !self.served().is_local(domain.as_str()) {
-            return Err(Error::NotAdded(domain));
-        }
+        self.may_remove(&domain)?;
         if !is_forced && let Some(account) = self.an_account_of(&domain).await? {
             return Err(Error::HasAccounts(domain, account));
         }
@@ -256,6 +258,20 @@ impl Clerk {
         .await?;
         tracing::info!(%domain, by, "domain removed");
         Ok(())
+    }
+
+    /// Whether a domain is one of those that can be removed.
+    ///
+    /// # Errors
+    /// [`Error::Configured`] or [`Error::NotAdded`].
+    pub fn may_remove(&self, domain: &Jid) -> Result<(), Error> {
+        if self.is_configured(domain) {
+            return Err(Error::Configured(domain.clone()));
+        }
+        match self.served().is_local(domain.as_str()) {
+            true => Ok(()),
+            false => Err(Error::NotAdded(domain.clone())),
+        }
     }
 
     /// The store may have another version than is known here.
