@@ -1,7 +1,7 @@
 //! Shutdown: signals → drain → deadline → exit code.
 //!
 //! ```text
-//! SIGHUP            reload certificates and the log level
+//! SIGHUP            reload certificates, tokens and the log level; open the audit log again
 //! SIGTERM, SIGINT   stop accepting, tell clients, finish commits; exit code 0
 //! a second one      exit at once; exit code 1. What was acknowledged is stored all the same.
 //! ```
@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 /// What an operator wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// Read certificates and the log level again.
+    /// Read certificates, tokens and the log level again.
     Reload,
     /// Stop in good order.
     Stop,

@@ -97,11 +97,21 @@ impl Audit {
             outcome,
             status,
         } = event;
-        tracing::info!(
-            target: "audit",
-            who, from, operation, subject, outcome, status,
-            "{}", if *outcome == "done" { "changed" } else { "refused" }
-        );
+        match *outcome {
+            "done" => tracing::info!(
+                target: "audit",
+                who, from, operation, subject, outcome, status, "done for an operator"
+            ),
+            // Somebody may be trying keys.
+            "unauthenticated" | "forbidden" => tracing::warn!(
+                target: "audit",
+                who, from, operation, subject, outcome, status, "kept out"
+            ),
+            _ => tracing::info!(
+                target: "audit",
+                who, from, operation, subject, outcome, status, "not done for an operator"
+            ),
+        }
         let Some(queue) = &self.queue else { return };
         let line = Line {
             time: time::format(self.clock.now().unix),

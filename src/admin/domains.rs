@@ -23,7 +23,7 @@ pub(crate) struct Domain {
 /// Domains.
 #[derive(Serialize, Deserialize, ToSchema)]
 pub(crate) struct Domains {
-    /// In order of their names.
+    /// Those of the configuration first, as they are there.
     pub(crate) domains: Vec<Domain>,
 }
 
@@ -61,7 +61,6 @@ async fn list<B: Orders>(ask: Ask<B>) -> Answer {
     let backend = ask.node();
     let mut domains = backend.domains();
     domains.retain(|domain| own.is_none_or(|own| own.contains(domain)));
-    domains.sort_unstable();
     let domains = domains.into_iter().map(|name| Domain {
         is_configured: Jid::parse(&name).is_ok_and(|domain| backend.is_configured(&domain)),
         name,

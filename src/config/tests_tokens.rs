@@ -97,7 +97,10 @@ fn tokens_that_are_none_are_refused_with_the_reason() {
     check(&[whole("empty")], &["has 0 characters"]);
     check(&[whole("none")], &["admin.token_file: "]);
     let file = token(&format!("file={}", path("a")));
-    check(&[file.clone()], &["admin.tokens.\"x\".scope is missing"]);
+    check(
+        std::slice::from_ref(&file),
+        &["admin.tokens.\"x\".scope is missing"],
+    );
     check(
         &[token("scope=server")],
         &["admin.tokens.\"x\".file is missing"],

@@ -133,3 +133,71 @@ fn still_there(health: &Health) -> Option<String> {
         (None, None) => Some("it does not know its slots now".to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A server that gives these answers, one for each connection, and then is gone.
+    fn answering(answers: &[&str]) -> Server {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
+        std::thread::spawn(move || {
+            for body in answers {
+                let (mut socket, _) = listener.accept().expect("somebody asks");
+                let _ = socket.read(&mut [0; 4096]);
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                );
+                let _ = socket.write_all(answer.as_bytes());
+            }
+        });
+        Server::new(&format!("http://{address}"), None).expect("a URL")
+    }
+
+    fn health(role: &str, slots: Option<u32>, connections: Option<u64>) -> String {
+        let health = Health {
+            node: "n1".to_owned(),
+            role: role.to_owned(),
+            version: "1".to_owned(),
+            is_ready: true,
+            is_draining: true,
+            slots,
+            sessions: None,
+            connections,
+            origins: None,
+        };
+        serde_json::to_string(&health).expect("JSON")
+    }
+
+    const TOLD: &str = r#"{"text":"it leaves"}"#;
+
+    #[tokio::test]
+    async fn who_waits_is_told_when_nothing_is_left_or_time_is_up() {
+        let wait = async |answers: &[&str], secs: u64| {
+            let server = answering(answers);
+            drain(&server, Some(secs), Output { is_json: true }).await
+        };
+        let [many, one, none] = [7, 1, 0].map(|slots| health("origin", Some(slots), None));
+        let done = wait(&[&many, TOLD, &many, &one, &none], 60).await;
+        assert!(done.is_ok(), "{done:?}");
+        let late = wait(&[&many, TOLD, &many], 0).await;
+        assert!(matches!(&late, Err(Failure::Late(why)) if why.contains("7 slots are left")));
+        // An origin that is suddenly gone has not given its slots away.
+        let gone = wait(&[&many, TOLD, &many], 60).await;
+        assert!(matches!(gone, Err(Failure::NoServer(_))), "{gone:?}");
+
+        let [many, none] = [7, 0].map(|clients| health("edge", None, Some(clients)));
+        let done = wait(&[&many, TOLD, &many, &none], 60).await;
+        assert!(done.is_ok(), "{done:?}");
+        let ended = wait(&[&many, TOLD], 60).await;
+        assert!(ended.is_ok(), "{ended:?}");
+        let late = wait(&[&many, TOLD, &many], 0).await;
+        assert!(matches!(&late, Err(Failure::Late(why)) if why.contains("7 clients")));
+    }
+}

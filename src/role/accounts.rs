@@ -26,9 +26,14 @@ impl From<couplet_origin::admin::Error> for Refusal {
 }
 
 /// Says how to add an account, when there is none.
-pub(super) async fn welcome(admin: &Admin, address: SocketAddr, format: Format) {
+pub(super) async fn welcome(
+    admin: &Admin,
+    address: SocketAddr,
+    token_file: Option<&Path>,
+    format: Format,
+) {
     if has_none(admin).await {
-        hint(admin, address, format);
+        hint(admin, address, token_file, format);
     }
 }
 
@@ -44,7 +49,7 @@ async fn has_none(admin: &Admin) -> bool {
 }
 
 /// Tells what to do next: in the log, and to a person at a terminal.
-fn hint(admin: &Admin, address: SocketAddr, format: Format) {
+fn hint(admin: &Admin, address: SocketAddr, token_file: Option<&Path>, format: Format) {
     let domains = admin.domains();
     let Some(domain) = domains.first() else {
         return;
@@ -53,7 +58,14 @@ fn hint(admin: &Admin, address: SocketAddr, format: Format) {
         5290 if address.ip() == Ipv4Addr::LOCALHOST => String::new(),
         _ => format!(" --server http://{address}"),
     };
-    let command = format!("{} ctl{server} account add yourname@{domain}", program());
+    let token = match token_file {
+        Some(file) => format!(" --token-file {}", file.display()),
+        None => String::new(),
+    };
+    let command = format!(
+        "{} ctl{server}{token} account add yourname@{domain}",
+        program()
+    );
     tracing::info!(command, "there are no accounts yet");
     if format == Format::Text {
         let _ = writeln!(

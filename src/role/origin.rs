@@ -125,7 +125,8 @@ impl Server {
             Vec::new(),
         ));
         tracing::info!(link = joined(&bound), advertised, admin = %address, "started");
-        accounts::welcome(&admin, address, settings.log.format).await;
+        let token_file = settings.admin.token_file.as_deref();
+        accounts::welcome(&admin, address, token_file, settings.log.format).await;
         Ok(Self {
             origin,
             links,

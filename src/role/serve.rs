@@ -104,7 +104,8 @@ impl Server {
             admin = %address,
             "ready",
         );
-        accounts::welcome(&operated.admin, address, settings.log.format).await;
+        let token_file = settings.admin.token_file.as_deref();
+        accounts::welcome(&operated.admin, address, token_file, settings.log.format).await;
         Ok(Self {
             edge,
             origin,

@@ -8,6 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::cluster::program;
+use crate::deadline::PATIENCE;
+
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(20);
 
@@ -15,6 +18,18 @@ const ANSWER: Duration = Duration::from_secs(20);
 pub(crate) async fn is_ready(admin: SocketAddr) -> bool {
     let answer = request(admin, "GET", "/readyz", "").await;
     answer.is_ok_and(|(status, _)| status == 200)
+}
+
+/// Runs `couplet ctl` with these words against a node: its exit code, and all it said.
+pub(crate) async fn ctl(admin: SocketAddr, words: &[&str]) -> (i32, String) {
+    let mut command = tokio::process::Command::new(program());
+    command.args(["ctl", "--server", &format!("http://{admin}")]);
+    command.args(words).kill_on_drop(true);
+    let output = timeout(PATIENCE * 4, command.output()).await;
+    let output = output.expect("it ends").expect("it starts");
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    (output.status.code().unwrap_or(-1), text)
 }
 
 /// Adds an account.

@@ -164,7 +164,7 @@ fn origin_config(origin: &Node, advertised: SocketAddr, store: &str) -> String {
 }
 
 /// The program under test.
-fn program() -> String {
+pub(crate) fn program() -> String {
     // Another build of it, for instance an optimised one.
     std::env::var("COUPLET").unwrap_or_else(|_| env!("CARGO_BIN_EXE_couplet").to_owned())
 }
@@ -238,6 +238,11 @@ impl Node {
     /// Tells it to stop, as an operator would, and waits until it has.
     pub(crate) async fn drain(&mut self) -> ExitStatus {
         self.signal("TERM");
+        self.end().await
+    }
+
+    /// Waits until it has ended by itself.
+    pub(crate) async fn end(&mut self) -> ExitStatus {
         let name = self.name.clone();
         let mut status = None;
         until(&format!("{name} has drained"), PATIENCE, async || {

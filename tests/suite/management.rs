@@ -447,3 +447,30 @@ fn shells_complete_the_command_line() {
     drop(stdin);
     assert!(bash.wait().expect("it ends").success());
 }
+
+/// What others make of the document: with a validator that is not ours.
+#[test]
+#[ignore = "needs openapi-spec-validator, which `tests/run tools suite` provides"]
+fn the_document_of_the_api_is_one_of_openapi() {
+    let guarded = Guarded::start(&[]);
+    let request = "GET /api/v1/openapi.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
+                   Authorization: Bearer reader-token-0123456789\r\n\r\n";
+    let answer = raw(guarded.server.admin, request);
+    let (head, document) = answer.split_once("\r\n\r\n").expect("head and body");
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    let check = |document: &str| {
+        let path = guarded.path("openapi.json");
+        fs::write(&path, document).expect("written");
+        let checked = Command::new("openapi-spec-validator").arg(&path).output();
+        let checked = checked.expect("openapi-spec-validator is not installed: tests/run tools");
+        let text = [checked.stdout, checked.stderr].concat();
+        (
+            checked.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        )
+    };
+    let (is_valid, text) = check(document);
+    assert!(is_valid, "{text}");
+    let (is_valid, text) = check(&document.replace("\"operationId\"", "\"operationName\""));
+    assert!(!is_valid, "it would take anything: {text}");
+}

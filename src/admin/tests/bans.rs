@@ -119,8 +119,8 @@ async fn domains_say_where_they_are_from() {
     assert_eq!(status, 200);
     let told: Value = serde_json::from_str(&body).expect("JSON");
     let expected = json!([
-        { "name": "a.example", "is_configured": true },
         { "name": "b.example", "is_configured": false },
+        { "name": "a.example", "is_configured": true },
     ]);
     assert_eq!(told["domains"], expected);
 }

@@ -3,6 +3,7 @@
 
 mod edges;
 mod network;
+mod operators;
 mod origins;
 mod ownership;
 mod rooms;
@@ -40,6 +41,9 @@ pub(crate) const ALL: &[Case] = &[
         Box::pin(edges::killed_with_origin(it))
     }),
     ("all_restarted_in_turn", |it| Box::pin(edges::rolling(it))),
+    ("operators_ask_any_origin", |it| {
+        Box::pin(operators::work(it))
+    }),
     ("store_killed", |it| Box::pin(store::killed(it))),
     ("store_paused", |it| Box::pin(store::paused(it))),
     ("edge_cut_from_origin", |it| Box::pin(network::edge_cut(it))),
