@@ -18,6 +18,7 @@ mod login;
 mod management;
 mod metrics;
 mod operator;
+mod ordered;
 mod restart;
 mod scenes;
 mod shutdown;
