@@ -42,6 +42,8 @@ pub(super) enum Asked {
     Kick(String),
     /// To end sessions of a domain that it holds, at most so many.
     KickSome(String, usize),
+    /// To read bans and domains, which have changed.
+    Follow,
 }
 
 /// What it answers.
@@ -169,6 +171,10 @@ impl Desk {
                 return Ok(Answered::Count(counted.total as u64));
             }
             Asked::Kick(jid) => return self.kick(&jid).await,
+            Asked::Follow => {
+                self.origin.clerk().follow().await?;
+                return Ok(Answered::Done);
+            }
             Asked::KickSome(domain, max) => {
                 let wrong = |_| Refusal::Malformed(format!("{domain:?} is not a domain"));
                 let domain = Jid::parse(&domain).map_err(wrong)?;

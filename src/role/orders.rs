@@ -32,6 +32,10 @@ pub(super) trait Ordered: Accounts {
         domain: &Jid,
         max: usize,
     ) -> impl Future<Output = Result<Kicked, Refusal>> + Send;
+
+    /// Lets the others know that something was ordered. They find out by themselves too: this is
+    /// so that what is done next finds it done.
+    fn spread(&self) -> impl Future<Output = ()> + Send;
 }
 
 // === impl Refusal ===
@@ -61,11 +65,9 @@ impl<T: Ordered> Orders for T {
     }
 
     async fn add_domain(&self, domain: Jid, by: &str) -> Result<(), Refusal> {
-        Ok(self
-            .clerk()
-            .add_domain(domain.as_str(), by)
-            .await
-            .map(drop)?)
+        self.clerk().add_domain(domain.as_str(), by).await?;
+        self.spread().await;
+        Ok(())
     }
 
     async fn remove_domain(&self, domain: Jid, removal: Removal, by: &str) -> Result<(), Refusal> {
@@ -76,7 +78,9 @@ impl<T: Ordered> Orders for T {
         }
         let is_forced = removal == Removal::Forced;
         let removed = self.clerk().remove_domain(domain.as_str(), is_forced, by);
-        Ok(removed.await?)
+        removed.await?;
+        self.spread().await;
+        Ok(())
     }
 
     fn bans(&self) -> Vec<Ban> {
@@ -84,11 +88,15 @@ impl<T: Ordered> Orders for T {
     }
 
     async fn ban(&self, wanted: Wanted) -> Result<Ban, Refusal> {
-        Ok(self.clerk().ban(wanted).await?)
+        let ban = self.clerk().ban(wanted).await?;
+        self.spread().await;
+        Ok(ban)
     }
 
     async fn lift(&self, target: Target, by: &str) -> Result<(), Refusal> {
-        Ok(self.clerk().lift(&target, by).await?)
+        self.clerk().lift(&target, by).await?;
+        self.spread().await;
+        Ok(())
     }
 
     async fn kick(&self, jid: Jid) -> Result<Kicked, Refusal> {

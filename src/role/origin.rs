@@ -36,6 +36,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 /// How long the origin may take to finish its commits once its slots are gone.
 const FINISH_SECS_MAX: Duration = Duration::from_secs(15);
 
+/// How long the other origins may take to hear of what was ordered here.
+const SPREAD_SECS_MAX: Duration = Duration::from_secs(2);
+
 /// An origin under way.
 pub(super) struct Server {
     origin: Arc<Origin>,
@@ -289,6 +292,16 @@ impl Ordered for Operated {
             all.are_left |= kicked.are_left;
         }
         Ok(all)
+    }
+
+    async fn spread(&self) {
+        let Ok(report) = self.desk.report().await else {
+            return;
+        };
+        let nodes = report.nodes.iter().filter(|node| !node.is_dead);
+        let answers = nodes.map(|node| self.desk.ask_any(&node.member.node, &Asked::Follow));
+        // One that does not answer follows when it next hears from the store.
+        let _ = tokio::time::timeout(SPREAD_SECS_MAX, join_all(answers)).await;
     }
 }
 

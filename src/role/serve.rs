@@ -222,6 +222,8 @@ impl Ordered for Operated {
     async fn end_some(&self, domain: &Jid, max: usize) -> Result<Kicked, Refusal> {
         Ok(view::kicked(self.admin.kick_some(domain, max).await?))
     }
+
+    async fn spread(&self) {}
 }
 
 impl Cluster for Operated {

@@ -274,6 +274,14 @@ impl Clerk {
         }
     }
 
+    /// Reads what another origin has changed, which is known by the next beat at the latest.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn follow(&self) -> Result<(), Error> {
+        Ok(self.refresh().await?)
+    }
+
     /// The store may have another version than is known here.
     pub(crate) fn heard(&self, version: u64) {
         if version != self.board.served().directives().version {
