@@ -112,7 +112,8 @@ pub enum Error {
     NotAnAccount(Jid),
     /// Its domain is not served here.
     #[error(
-        "the domain {0} is not served here: see `domains` in the configuration, and `couplet ctl domain list`"
+        "the domain {0} is not served here: see `domains` in the configuration, and `couplet ctl \
+         domain list`"
     )]
     NotServed(Box<str>),
     /// The password holds characters that SASLprep forbids, or nothing.

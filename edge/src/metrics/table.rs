@@ -44,8 +44,8 @@ pub const TABLE: &[Metric] = &[
             "Client sockets closed at once.",
             "`full`: the edge holds as many as `limits.connections` allows: add edges. `pace`: one \
              network opens too many: an attack, or many users behind one address. `draining`: the \
-             balancer still sends clients to an edge that is leaving. `banned`: an operator has banned \
-             where they come from, and they try on.",
+             balancer still sends clients to an edge that is leaving. `banned`: an operator has \
+             banned where they come from, and they try on.",
         ),
     Metric::counter(super::ENDED_BANNED, "connections").says(
         "Client connections ended because an operator has banned where they came from.",

@@ -72,8 +72,8 @@ pub enum Error {
     TooManyBans(usize),
     /// There is no room for one more.
     #[error(
-        "{0} domains have been added, as many as limits.added_domains allows: remove some, or raise \
-         it"
+        "{0} domains have been added, as many as limits.added_domains allows: remove some, or \
+         raise it"
     )]
     TooManyDomains(usize),
     /// Nobody has accounts there.

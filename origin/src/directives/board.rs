@@ -174,11 +174,10 @@ impl Served {
 
     /// Whether sessions may have to end that need not have ended before.
     pub fn bars_more_than(&self, former: &Self) -> bool {
-        let is_new = |(account, until): (&Box<str>, &Option<UnixMillis>)| {
-            former.banned.get(account) != Some(until)
-        };
-        let is_gone = |domain: &Box<str>| !self.domain_names.contains(domain);
-        self.banned.iter().any(is_new) || former.domain_names.iter().any(is_gone)
+        let mut banned = self.banned.iter();
+        let mut served = former.domain_names.iter();
+        banned.any(|(account, until)| former.banned.get(account) != Some(until))
+            || served.any(|domain| !self.domain_names.contains(domain))
     }
 
     /// How many bans there are of networks, and of accounts.

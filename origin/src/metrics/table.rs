@@ -42,7 +42,8 @@ pub const TABLE: &[Metric] = &[
     ),
     Metric::gauge("couplet_origin_rules_version", "version").says(
         "The version of the bans and added domains that this origin knows.",
-        "The same on every node, seconds after a change. Behind for long: it cannot read the store.",
+        "The same on every node, seconds after a change. Behind for long: it cannot read the \
+         store.",
     ),
     Metric::gauge("couplet_origin_accounts_resident", "accounts").by(&[SHARD]).says(
         "Accounts in memory.",

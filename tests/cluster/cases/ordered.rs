@@ -86,7 +86,7 @@ async fn kick_and_remove(admins: &[SocketAddr], edges: &[SocketAddr]) {
     order(admins[2], &["ban", "remove", BANNED]).await;
     order(admins[1], &["domain", "remove", "mantua.lit", "--force"]).await;
     within(move || gone.ends_with("host-gone")).await;
-    for edge in edges.to_vec() {
+    for edge in edges.iter().copied() {
         until(
             "the ban is lifted and the domain gone",
             PATIENCE,

@@ -137,7 +137,7 @@ impl Caller {
             lane.accept(0, stale);
         }
         if let Some(told) = message.rules {
-            self.follow(lane, told);
+            self.follow(lane, &told);
         }
         let count = message.frames.len();
         if count == 0 {
@@ -159,7 +159,7 @@ impl Caller {
         lane.accept(count as u64, refused);
     }
 
-    fn follow(&self, lane: &Lane, told: v1::Rules) {
+    fn follow(&self, lane: &Lane, told: &v1::Rules) {
         let (rules, unreadable) = rules::decode(told);
         if unreadable > 0 {
             self.metrics.unreadable.increment(unreadable as u64);

@@ -21,7 +21,7 @@ pub fn encode(rules: &Rules) -> v1::Rules {
 
 /// The rules in a message. A ban or a domain that cannot be one is left out, and counted in the
 /// second part: the others are still to be followed.
-pub fn decode(message: v1::Rules) -> (Rules, usize) {
+pub fn decode(message: &v1::Rules) -> (Rules, usize) {
     let told = message.bans.len() + message.domains.len();
     let ban = |ban: &v1::NetworkBan| {
         let prefix = u8::try_from(ban.prefix).ok()?;
@@ -74,7 +74,7 @@ mod tests {
         };
         let carried = message.encode_to_vec();
         let carried = v1::OriginBatch::decode(carried.as_slice()).expect("what was encoded");
-        assert_eq!(decode(carried.rules.expect("told")), (rules(), 0));
+        assert_eq!(decode(&carried.rules.expect("told")), (rules(), 0));
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
         message.bans.push(strange(b"1234", 100_000));
         message.domains.push("romeo@a.example".to_owned());
         message.domains.push(String::new());
-        assert_eq!(decode(message), (rules(), 5));
+        assert_eq!(decode(&message), (rules(), 5));
     }
 
     /// A node of the version before has no field for them.
