@@ -162,6 +162,20 @@ pub(crate) enum CtlCommand {
     },
     /// List the domains of accounts
     Domains,
+    /// Add, remove and list domains of accounts while the server runs
+    #[command(subcommand)]
+    Domain(Domain),
+    /// Keep addresses, networks and accounts out
+    #[command(subcommand)]
+    Ban(Bans),
+    /// End sessions: they cannot be resumed
+    Kick {
+        /// A full address, an account (all of its sessions) or a domain (all of its sessions)
+        jid: String,
+        /// Why, for the audit log
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
     /// List the origins of the cluster: how they are, how much they own
     Nodes,
     /// List who owns which slots, summed up by owner
@@ -219,6 +233,59 @@ pub(crate) enum CtlCommand {
     Pins(Pins),
 }
 
+/// What to do with domains.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Domain {
+    /// Serve one more, on every node within seconds
+    Add {
+        /// Which one
+        domain: String,
+    },
+    /// Serve one no longer that was added; its sessions end
+    Remove {
+        /// Which one
+        domain: String,
+        /// Although it has accounts: they stay in the store
+        #[arg(long)]
+        force: bool,
+        /// Remove its accounts first, with everything they have
+        #[arg(long, conflicts_with = "force")]
+        accounts: bool,
+    },
+    /// List them, and where they are from
+    List,
+}
+
+/// What to do with bans.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Bans {
+    /// Keep somebody out, and end what he has here
+    Add {
+        /// An address, a network such as 192.0.2.0/24, or an account such as romeo@example.org
+        target: String,
+        /// Why, for other operators
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+        /// For how long: 90 (seconds), 15m, 12h, 30d; without, until it is removed
+        #[arg(long = "for", value_name = "TIME")]
+        lasting: Option<Lasting>,
+    },
+    /// Let somebody in again
+    Remove {
+        /// As it was banned
+        target: String,
+    },
+    /// List bans in force
+    List,
+}
+
+/// How long something lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lasting {
+    /// In seconds.
+    pub(crate) secs: u64,
+}
+
 /// What to do with pins.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Pins {
@@ -247,6 +314,30 @@ pub(crate) struct Range {
     pub(crate) first: u16,
     /// The last.
     pub(crate) last: u16,
+}
+
+// === impl Lasting ===
+
+impl std::str::FromStr for Lasting {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+        let each = match unit {
+            "" | "s" => Some(1),
+            "m" => Some(60),
+            "h" => Some(3600),
+            "d" => Some(86_400),
+            _ => None,
+        };
+        let number = text[..text.len() - unit.len()].parse::<u64>().ok();
+        let secs = number
+            .zip(each)
+            .and_then(|(number, each)| number.checked_mul(each));
+        let secs = secs.filter(|secs| *secs > 0);
+        let wrong = || "is no time such as 90, 15m, 12h or 30d".to_owned();
+        secs.map(|secs| Self { secs }).ok_or_else(wrong)
+    }
 }
 
 // === impl Range ===
@@ -311,7 +402,7 @@ pub(crate) enum Account {
 mod tests {
     use clap::CommandFactory;
 
-    use super::Range;
+    use super::{Lasting, Range};
 
     #[test]
     fn a_range_of_slots_is_within_them() {
@@ -320,6 +411,33 @@ mod tests {
         assert_eq!("7".parse(), range(7, 7));
         for wrong in ["", "a", "5-4", "0-4096", "-1", "1-", "1-2-3"] {
             assert!(wrong.parse::<Range>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_a_unit() {
+        let all = [
+            ("90", 90),
+            ("90s", 90),
+            ("15m", 900),
+            ("12h", 43_200),
+            ("1d", 86_400),
+        ];
+        for (text, secs) in all {
+            assert_eq!(text.parse(), Ok(Lasting { secs }));
+        }
+        for wrong in [
+            "",
+            "0",
+            "m",
+            "-1",
+            "1w",
+            "1.5h",
+            "1h30m",
+            "99999999999999999999",
+            "9é",
+        ] {
+            assert!(wrong.parse::<Lasting>().is_err(), "{wrong}");
         }
     }
 

@@ -11,6 +11,7 @@
 //! - [`framing`]: bytes in, whole elements out.
 //! - `link`: towards the origins; what waits for each connection.
 //! - [`sampling`]: which stanzas are followed.
+//! - [`rules`]: what operators have ordered while the cluster runs.
 //! - [`metrics`]: what is counted.
 //! - [`clock`]: what time it is.
 //!
@@ -35,6 +36,8 @@ pub mod framing;
 mod link;
 
 pub mod sampling;
+
+pub mod rules;
 
 pub mod metrics;
 
@@ -61,6 +64,7 @@ use crate::link::Link;
 use crate::listen::Door;
 use crate::listen::tls::CertificateError;
 use crate::metrics::Metrics;
+use crate::rules::{Domains, Rules};
 use crate::stream::Setup;
 
 /// The running edge.
@@ -133,8 +137,10 @@ impl Edge {
             return Err(StartError::NoTls);
         }
         let setup = Arc::new(setup(&config)?);
-        let link = Arc::new(Link::new(Arc::new(Metrics::new())));
         let clock = Clock::since(started);
+        let balancers = config.proxy_protocol_from.clone();
+        let rules = Rules::new(Arc::clone(&setup.domains), balancers);
+        let link = Arc::new(Link::new(Arc::new(Metrics::new()), rules, clock));
         let random = rand::make_rng();
         let journal = config.journal.clone();
         let edge = Edgewide::new(config.limits, setup, link, clock, journal, random);
@@ -260,7 +266,7 @@ fn setup(config: &Config) -> Result<Setup, StartError> {
     let see_other_host = &config.drain.see_other_host;
     let idle = config.limits.ping_after_secs;
     Ok(Setup {
-        domains: domains.into(),
+        domains: Arc::new(Domains::new(domains)),
         offers_tls: !config.certificates.is_empty(),
         require_tls: config.require_tls,
         registration_open: config.registration_open,
@@ -291,6 +297,7 @@ async fn sweep(edge: Arc<Edgewide>) {
         tokio::select! {
             _ = tick.tick() => measure(&edge),
             () = edge.link.routes.woken() => edge.link.follow_routes(),
+            () = edge.link.rules.changed() => edge.end_banned(),
         }
         for id in edge.wheel.advance(edge.clock.now_ms()) {
             if let Some(queue) = edge.link.table.get(id) {

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Edgewide, Place};
 use crate::link::Link;
 use crate::metrics::Metrics;
+use crate::rules::Rules;
 
 /// A connection at work: to be polled when it is woken.
 pub type Running = Pin<Box<dyn Future<Output = ()>>>;
@@ -36,9 +37,11 @@ impl SimulatedEdge {
     /// An edge whose stream ids come from a seed. `None` when the configuration cannot be used.
     pub fn new(config: &Config, uplink: Arc<dyn Uplink>, seed: u64) -> Option<Self> {
         let setup = Arc::new(crate::setup(config).ok()?);
-        let link = Arc::new(Link::new(Arc::new(Metrics::new())));
-        link.connect(uplink);
         let clock = Clock::since(Instant::now());
+        let balancers = config.proxy_protocol_from.clone();
+        let rules = Rules::new(Arc::clone(&setup.domains), balancers);
+        let link = Arc::new(Link::new(Arc::new(Metrics::new()), rules, clock));
+        link.connect(uplink);
         let random = StdRng::seed_from_u64(seed);
         let journal = config.journal.clone();
         let edge = Edgewide::new(config.limits, setup, link, clock, journal, random);

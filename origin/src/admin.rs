@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::auth::Credentials;
+use crate::directives::board::Board;
 use crate::onlook::{Ask, Watch, Watched};
 use crate::store::Store;
 
@@ -25,8 +26,11 @@ pub struct Request {
     /// What to do.
     pub action: Action,
     /// Where the answer goes.
-    pub reply: oneshot::Sender<Result<(), Error>>,
+    pub reply: Reply,
 }
+
+/// Who waits to hear how many sessions have ended by what was asked.
+pub type Reply = oneshot::Sender<Result<usize, Error>>;
 
 /// What an operator may do with an account.
 #[derive(Debug)]
@@ -37,15 +41,17 @@ pub enum Action {
     SetPassword(Box<Credentials>),
     /// Remove it with everything it has; its sessions are closed.
     Remove,
+    /// End its sessions, or the one of this full address: they cannot be resumed.
+    Kick(Option<Jid>),
 }
 
 /// An answer on its way to the operator, released when it is durable.
 #[derive(Debug)]
 pub struct Answering {
     /// The waiting operator.
-    pub reply: oneshot::Sender<Result<(), Error>>,
-    /// What to say.
-    pub result: Result<(), Error>,
+    pub reply: Reply,
+    /// What to say: how many sessions have ended.
+    pub result: Result<usize, Error>,
 }
 
 /// Which sessions an operator wants to see.
@@ -70,6 +76,15 @@ pub struct Listed {
     pub total: usize,
     /// How many clients are authenticating.
     pub exchanges: usize,
+}
+
+/// What came of ending the sessions of a domain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Kicked {
+    /// How many have ended.
+    pub ended: usize,
+    /// Whether there are more.
+    pub are_left: bool,
 }
 
 /// A session as an operator sees it.
@@ -102,7 +117,10 @@ pub enum Error {
     #[error("{0} is not the bare address of an account: use name@domain")]
     NotAnAccount(Jid),
     /// Its domain is not served here.
-    #[error("the domain {0} is not served here: see `domains` in the configuration")]
+    #[error(
+        "the domain {0} is not served here: see `domains` in the configuration, and `couplet ctl \
+         domain list`"
+    )]
     NotServed(Box<str>),
     /// The password holds characters that SASLprep forbids, or nothing.
     #[error("the password is empty or has characters that are not allowed")]
@@ -134,7 +152,7 @@ pub struct Admin {
 struct Inner {
     store: Arc<dyn Store>,
     mailboxes: crate::shard::mailbox::Mailboxes,
-    domains: Vec<Jid>,
+    board: Arc<Board>,
     iterations: u32,
 }
 
@@ -144,14 +162,14 @@ impl Admin {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         mailboxes: crate::shard::mailbox::Mailboxes,
-        domains: Vec<Jid>,
+        board: Arc<Board>,
         iterations: u32,
     ) -> Self {
         Self {
             inner: Arc::new(Inner {
                 store,
                 mailboxes,
-                domains,
+                board,
                 iterations,
             }),
         }
@@ -164,7 +182,7 @@ impl Admin {
     pub async fn account_add(&self, account: Jid, password: String) -> Result<(), Error> {
         self.check(&account)?;
         let credentials = self.derive(password).await?;
-        self.ask(account, Action::Add(credentials)).await
+        self.ask(account, Action::Add(credentials)).await.map(drop)
     }
 
     /// Gives an account another password. Its sessions stay.
@@ -174,7 +192,8 @@ impl Admin {
     pub async fn account_set_password(&self, account: Jid, password: String) -> Result<(), Error> {
         self.check(&account)?;
         let credentials = self.derive(password).await?;
-        self.ask(account, Action::SetPassword(credentials)).await
+        let asked = self.ask(account, Action::SetPassword(credentials)).await;
+        asked.map(drop)
     }
 
     /// Removes an account with everything it has and closes its sessions.
@@ -183,7 +202,38 @@ impl Admin {
     /// [`Error::Missing`] when there is no such account.
     pub async fn account_remove(&self, account: Jid) -> Result<(), Error> {
         self.check(&account)?;
-        self.ask(account, Action::Remove).await
+        self.ask(account, Action::Remove).await.map(drop)
+    }
+
+    /// Ends the session of a full address, or all of an account: they cannot be resumed, and what
+    /// they have not had goes where it would have gone without them. How many have ended.
+    ///
+    /// # Errors
+    /// [`Error`]: no account can have this address, its slot is moving, the store did not take it.
+    pub async fn kick(&self, jid: Jid) -> Result<usize, Error> {
+        let account = jid.to_bare();
+        if account.local().is_none() {
+            return Err(Error::NotAnAccount(account));
+        }
+        let only = jid.is_full().then_some(jid);
+        self.ask(account, Action::Kick(only)).await
+    }
+
+    /// Ends sessions of a domain that this origin holds, at most `max`.
+    ///
+    /// # Errors
+    /// [`Error::Stopping`].
+    pub async fn kick_some(&self, domain: &Jid, max: usize) -> Result<Kicked, Error> {
+        let mailboxes = &self.inner.mailboxes;
+        let mut all = Kicked::default();
+        for shard in 0..mailboxes.len() {
+            let left = max.saturating_sub(all.ended);
+            let some = mailboxes.kick(shard, domain.clone(), left).await;
+            let some = some.ok_or(Error::Stopping)?;
+            all.ended += some.ended;
+            all.are_left |= some.are_left;
+        }
+        Ok(all)
     }
 
     /// Accounts of a domain in order after a local part, at most `max`.
@@ -263,11 +313,11 @@ impl Admin {
     }
 
     /// The domains served.
-    pub fn domains(&self) -> &[Jid] {
-        &self.inner.domains
+    pub fn domains(&self) -> Vec<Jid> {
+        self.inner.board.served().domains().to_vec()
     }
 
-    async fn ask(&self, account: Jid, action: Action) -> Result<(), Error> {
+    async fn ask(&self, account: Jid, action: Action) -> Result<usize, Error> {
         let (reply, answer) = oneshot::channel();
         let slot = Slot::of(self.inner.store.seed(), &account);
         let request = Box::new(Request { action, reply });
@@ -299,8 +349,7 @@ impl Admin {
     }
 
     fn check_domain(&self, jid: &Jid) -> Result<(), Error> {
-        let mut domains = self.inner.domains.iter();
-        match domains.any(|domain| domain.as_str() == jid.domain()) {
+        match self.inner.board.served().is_local(jid.domain()) {
             true => Ok(()),
             false => Err(Error::NotServed(jid.domain().into())),
         }

@@ -32,6 +32,9 @@ pub struct Config {
 pub struct Muc {
     /// The domains of rooms, prepared; none of them is among the domains of accounts.
     pub services: Vec<String>,
+    /// Whether each domain that is added while the cluster runs has a service of its own, as those
+    /// of the configuration have where nobody names services.
+    pub adds_services: bool,
     /// Who may create rooms.
     pub creation: RoomCreation,
     /// Bare addresses that are owners of every room.
@@ -182,6 +185,10 @@ pub struct Limits {
     pub asleep_stanzas: usize,
     /// Bytes that wait for it; as for stanzas.
     pub asleep_bytes: usize,
+    /// Bans of addresses, networks and accounts together; one more is refused.
+    pub bans: usize,
+    /// Domains added while the cluster runs; one more is refused.
+    pub added_domains: usize,
     /// Seconds a write may wait for the store; then its sender gets `resource-constraint`.
     pub commit_timeout_secs: u64,
 }
@@ -208,6 +215,7 @@ impl Default for Muc {
     fn default() -> Self {
         Self {
             services: Vec::new(),
+            adds_services: true,
             creation: RoomCreation::Local,
             admins: Vec::new(),
             defaults: BTreeMap::new(),
@@ -272,6 +280,8 @@ impl Default for Limits {
             resume_secs: 300,
             asleep_stanzas: 1000,
             asleep_bytes: 1024 * 1024,
+            bans: 10_000,
+            added_domains: 1000,
             commit_timeout_secs: 10,
         }
     }

@@ -4,6 +4,7 @@
 //!
 //! - `link`: frames from and to edges.
 //! - [`cluster`]: who is there, who owns what, and the way to whom.
+//! - [`clerk`]: changes and spreads what operators have ordered.
 //! - [`admin`]: what an operator may ask.
 //! - [`shard`]: the one owner of a group of slots; events in, effects out, group commit.
 //! - [`auth`]: who may become a session.
@@ -13,12 +14,15 @@
 //! - [`hooks`]: the contract between router and features.
 //! - [`session`]: what is kept in memory for whom.
 //! - [`store`]: what outlives the process.
+//! - [`directives`]: what operators have ordered while it runs.
 //!
 //! **Invariant:** nothing but `link` sees a socket, and none of a client.
 
 mod link;
 
 pub mod cluster;
+
+pub mod clerk;
 
 pub mod admin;
 
@@ -37,6 +41,8 @@ pub mod session;
 pub mod auth;
 
 pub mod store;
+
+pub mod directives;
 
 pub mod config;
 
@@ -61,6 +67,7 @@ use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 pub use admin::Admin;
+pub use clerk::Clerk;
 pub use config::Config;
 pub use link::remote::{Links, Settings as LinkSettings};
 
@@ -70,10 +77,11 @@ use cluster::lease::Lease;
 use cluster::map::{OwnerMap, Way};
 use cluster::peers::Peers;
 use cluster::{Cluster, Operator, Report};
+use directives::board::{Board, Configured};
 use hooks::Spec;
 use hooks::context::Shared;
 use hooks::pipeline::Pipeline;
-use link::{Edges, InProcess, Local};
+use link::{Edges, InProcess, Lane, Local};
 use shard::Shard;
 use shard::actor::{Actor, Surroundings};
 use shard::mailbox::{Inbox, Mailboxes};
@@ -84,8 +92,8 @@ use store::{Member, Registry, Store};
 pub struct Origin {
     surroundings: Surroundings,
     cluster: Option<Cluster>,
-    domains: Vec<Jid>,
     tracer: Arc<OnceLock<Arc<dyn Tracer>>>,
+    clerk: Arc<Clerk>,
     stop: watch::Sender<bool>,
     /// For what goes on until the shards have ended.
     halt: watch::Sender<bool>,
@@ -110,8 +118,6 @@ pub enum StartError {
 /// An origin that has everything and does nothing yet.
 struct Parts {
     config: Config,
-    domains: Vec<Jid>,
-    services: Vec<Jid>,
     surroundings: Surroundings,
     inboxes: Vec<Inbox>,
     fenced: mpsc::Receiver<Slot>,
@@ -130,8 +136,11 @@ const EXCHANGE_PAUSE: Duration = Duration::from_millis(50);
 
 impl Parts {
     fn new(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
-        let domains = parse_domains(&config.domains)?;
-        let services = parse_domains(&config.muc.services)?;
+        let configured = Configured {
+            domains: parse_domains(&config.domains)?,
+            services: parse_domains(&config.muc.services)?,
+            adds_services: config.muc.adds_services,
+        };
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let shards = match config.shards {
             0 => cores * 2,
@@ -159,11 +168,10 @@ impl Parts {
             commit_timeout,
             lease: None,
             journal: config.journal.clone(),
+            board: Arc::new(Board::new(configured)),
         };
         Ok(Self {
             config,
-            domains,
-            services,
             surroundings,
             inboxes,
             fenced,
@@ -174,19 +182,17 @@ impl Parts {
     fn run(self, epochs: &[Option<Epoch>]) -> Result<(Origin, mpsc::Receiver<Slot>), StartError> {
         let Self {
             config,
-            domains,
-            services,
             surroundings,
             inboxes,
             fenced,
         } = self;
+        let clerk = Arc::new(Clerk::new(surroundings.clone(), &config.limits));
         let throttle = Throttle::new(
             config.limits.auth_failures_per_minute,
             config.registration.per_hour_per_address,
         );
         let shared = Arc::new(Shared {
-            domains: domains.clone(),
-            services,
+            board: Arc::clone(&surroundings.board),
             pipeline: Pipeline::new(features::FEATURES)?,
             throttle,
             started_unix: surroundings.clock.now().unix,
@@ -215,8 +221,8 @@ impl Parts {
         let origin = Origin {
             surroundings,
             cluster: None,
-            domains,
             tracer,
+            clerk,
             stop,
             halt: watch::Sender::new(false),
             shards: Mutex::new(tasks),
@@ -242,8 +248,13 @@ impl Origin {
                 owners.learn(slot, Way::Here(epoch));
             }
         }
+        // Before anybody can log in.
+        let board = &parts.surroundings.board;
+        board.post(store.directives().await?);
         // Nobody else can own a slot: what would be told here cannot happen.
-        let (origin, _) = parts.run(&epochs)?;
+        let (mut origin, _) = parts.run(&epochs)?;
+        let keeping = Arc::clone(&origin.clerk).keep(origin.halt.subscribe());
+        origin.keepers.get_mut().spawn(keeping);
         Ok(origin)
     }
 
@@ -270,6 +281,7 @@ impl Origin {
             registry,
             surroundings: origin.surroundings.clone(),
             lease,
+            clerk: Arc::clone(&origin.clerk),
             fenced,
         };
         let halting = origin.halt.subscribe();
@@ -280,13 +292,17 @@ impl Origin {
 
     /// Attaches an edge of the same process. Only to an origin that is alone.
     pub fn attach(&self, edge: Arc<dyn Downlink>) -> Arc<dyn Uplink> {
-        let id = self.surroundings.edges.attach(Arc::new(Local(edge)));
         let Surroundings {
             mailboxes,
             store,
+            clock,
             owners,
+            board,
             ..
         } = &self.surroundings;
+        let lane = Arc::new(Local::new(edge, Arc::clone(board), *clock));
+        let id = self.surroundings.edges.attach(Arc::clone(&lane) as Arc<_>);
+        lane.tell_rules();
         Arc::new(InProcess::new(
             id,
             store.seed(),
@@ -313,7 +329,7 @@ impl Origin {
         Admin::new(
             self.surroundings.store.clone(),
             self.surroundings.mailboxes.clone(),
-            self.domains.clone(),
+            Arc::clone(&self.surroundings.board),
             self.surroundings.iterations,
         )
     }
@@ -322,6 +338,11 @@ impl Origin {
     /// is told to another already.
     pub fn follow(&self, tracer: Arc<dyn Tracer>) -> bool {
         self.tracer.set(tracer).is_ok()
+    }
+
+    /// The operator's way to bans and domains.
+    pub fn clerk(&self) -> Arc<Clerk> {
+        Arc::clone(&self.clerk)
     }
 
     /// From now on `operator` answers what the operators of other origins ask of this one.

@@ -1,4 +1,4 @@
-//! Accounts: who has one; domains; and a copy of all of it.
+//! Accounts: who has one; and a copy of all of it.
 
 use std::path::PathBuf;
 
@@ -60,20 +60,6 @@ pub(crate) struct AccountPage {
     pub(crate) next: Option<String>,
 }
 
-/// A domain of accounts.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
-pub(crate) struct Domain {
-    /// What stands behind the @.
-    pub(crate) name: String,
-}
-
-/// Domains.
-#[derive(Serialize, Deserialize, ToSchema)]
-pub(crate) struct Domains {
-    /// As they are configured.
-    pub(crate) domains: Vec<Domain>,
-}
-
 /// Where a copy goes.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -86,10 +72,6 @@ pub(crate) struct Backup {
 /// What a node with accounts answers about them.
 pub(super) fn operations<B: Accounts>() -> Vec<Operation<B>> {
     vec![
-        Operation::get("domain_list", "/domains", domains)
-            .says("The domains of accounts; of a token of the scope domain its own")
-            .reaches(Reach::Domain)
-            .gives::<Domains>(),
         Operation::get("account_list", "/accounts", list)
             .says("Accounts of a domain, page by page")
             .reaches(Reach::Domain)
@@ -117,14 +99,6 @@ pub(super) fn operations<B: Accounts>() -> Vec<Operation<B>> {
             .says("Copies all data into a folder on the server's machine")
             .takes::<Backup>(),
     ]
-}
-
-async fn domains<B: Accounts>(ask: Ask<B>) -> Answer {
-    let own = ask.confined();
-    let mut domains = ask.node().domains();
-    domains.retain(|domain| own.is_none_or(|own| own.contains(domain)));
-    let domains = domains.into_iter().map(|name| Domain { name }).collect();
-    told(&Domains { domains })
 }
 
 async fn list<B: Accounts>(ask: Ask<B>) -> Answer {

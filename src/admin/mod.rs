@@ -16,7 +16,8 @@
 //!
 //! - [`guard`], [`access`]: who gets through, and as whom.
 //! - [`operation`], [`ask`]: one thing that can be asked; one request for it.
-//! - [`accounts`], [`cluster`], [`sessions`], [`trace`], [`node`]: what can be asked, by subject.
+//! - [`accounts`], [`domains`], [`bans`], [`cluster`], [`sessions`], [`trace`], [`node`]: what can
+//!   be asked, by subject.
 //! - [`openapi`]: the document about it, made from the operations.
 //! - [`audit`], [`metrics`]: what is kept of requests.
 
@@ -24,7 +25,9 @@ mod access;
 mod accounts;
 mod ask;
 mod audit;
+mod bans;
 mod cluster;
+mod domains;
 mod guard;
 mod metrics;
 mod node;
@@ -47,6 +50,8 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use couplet_origin::clerk::Wanted;
+use couplet_origin::directives::{self, Target};
 use couplet_proto::Jid;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -61,12 +66,14 @@ use self::refusal::problem;
 use crate::telemetry::Metrics;
 
 pub(crate) use access::Access;
-pub(crate) use accounts::{AccountPage, Backup, Domains, NewAccount, Password};
+pub(crate) use accounts::{AccountPage, Backup, NewAccount, Password};
+pub(crate) use bans::{Ban, BanPage, NewBan};
 pub(crate) use cluster::{Node, NodeState, Nodes, Pin, PinTo, Pins, SlotState, Slots, SlotsTold};
+pub(crate) use domains::Domains;
 pub(crate) use guard::HEADER as GUARD_HEADER;
 pub(crate) use node::{AskNode, Configuration, Health, NodeTold, Told, here};
 pub(crate) use refusal::{Problem, Refusal};
-pub(crate) use sessions::{AskSessions, Session, SessionPage};
+pub(crate) use sessions::{AskSessions, Kicked, Session, SessionPage};
 pub(crate) use trace::{AskTrace, TraceBegin, Traced, TracedChild, TracedStanza, TracedWay};
 
 /// The most accounts or sessions in one answer.
@@ -137,8 +144,50 @@ pub(crate) trait Accounts: Backend {
     fn backup(&self, to: PathBuf) -> impl Future<Output = Result<(), Refusal>> + Send;
 }
 
+/// What it asks of a node with accounts about what operators order while it runs.
+pub(crate) trait Orders: Accounts {
+    /// Whether a domain is in the configuration, and so cannot be removed.
+    fn is_configured(&self, domain: &Jid) -> bool;
+
+    /// Serves one more domain.
+    fn add_domain(&self, domain: Jid, by: &str)
+    -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Serves a domain no longer that was added.
+    fn remove_domain(
+        &self,
+        domain: Jid,
+        removal: Removal,
+        by: &str,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Bans in force, in order of their targets.
+    fn bans(&self) -> Vec<directives::Ban>;
+
+    /// Keeps somebody out.
+    fn ban(&self, wanted: Wanted) -> impl Future<Output = Result<directives::Ban, Refusal>> + Send;
+
+    /// Lets somebody in again.
+    fn lift(&self, target: Target, by: &str) -> impl Future<Output = Result<(), Refusal>> + Send;
+
+    /// Ends a session, all of an account, or all of a domain; those of a domain as far as there is
+    /// time.
+    fn kick(&self, jid: Jid) -> impl Future<Output = Result<Kicked, Refusal>> + Send;
+}
+
+/// What becomes of the accounts of a domain that is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Removal {
+    /// There must be none.
+    Empty,
+    /// They stay in the store.
+    Forced,
+    /// They are removed first.
+    WithAccounts,
+}
+
 /// What it asks of a node that owns slots, alone or among others.
-pub(crate) trait Cluster: Accounts {
+pub(crate) trait Cluster: Orders {
     /// Every origin there is.
     fn nodes(&self) -> impl Future<Output = Result<Vec<Node>, Refusal>> + Send;
 
@@ -184,6 +233,8 @@ pub(crate) fn edge_router<B: Backend>(backend: B, metrics: Metrics, access: Arc<
 fn operations<B: Cluster>() -> Vec<Operation<B>> {
     let mut operations = edge_operations();
     operations.extend(accounts::operations());
+    operations.extend(domains::operations());
+    operations.extend(bans::operations());
     operations.extend(sessions::operations());
     operations.extend(trace::operations());
     operations.extend(cluster::operations());

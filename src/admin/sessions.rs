@@ -1,11 +1,13 @@
 //! Sessions: who is connected where, or asleep.
 
+use axum::http::Method;
+use couplet_proto::Jid;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::ask::Ask;
 use super::operation::{Answer, Operation, Reach, told};
-use super::{Cluster, PAGE_MAX};
+use super::{Cluster, PAGE_MAX, Refusal};
 
 /// Which sessions to list.
 #[derive(Debug, Clone, Serialize, Deserialize, Default, IntoParams)]
@@ -48,6 +50,23 @@ pub(crate) struct SessionPage {
     pub(crate) next: Option<String>,
 }
 
+/// How sessions are ended.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Kick {
+    /// Why, for the audit log.
+    reason: Option<String>,
+}
+
+/// What came of ending sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Kicked {
+    /// How many have ended.
+    pub(crate) ended: u64,
+    /// Whether there was no time to end all of a domain: ask again.
+    pub(crate) are_left: bool,
+}
+
 /// What a node that holds sessions answers about them.
 pub(super) fn operations<B: Cluster>() -> Vec<Operation<B>> {
     vec![
@@ -56,6 +75,11 @@ pub(super) fn operations<B: Cluster>() -> Vec<Operation<B>> {
             .reaches(Reach::Domain)
             .asks::<AskSessions>()
             .gives::<SessionPage>(),
+        Operation::new(Method::DELETE, "session_kick", "/sessions/{jid}", kick)
+            .says("Ends the session of a full address, or all of an account or a domain")
+            .reaches(Reach::Domain)
+            .asks::<Kick>()
+            .gives::<Kicked>(),
     ]
 }
 
@@ -85,4 +109,20 @@ async fn list<B: Cluster>(ask: Ask<B>) -> Answer {
         next: next.map(|session| session.jid.clone()),
         sessions,
     })
+}
+
+async fn kick<B: Cluster>(ask: Ask<B>) -> Answer {
+    let text = ask.part("jid")?;
+    let Kick { reason } = ask.query()?;
+    match &reason {
+        Some(reason) => ask.name(format!("{text}: {reason}")),
+        None => ask.name(text),
+    }
+    let wrong = |_| Refusal::Malformed(format!("{text:?} is not an address"));
+    let jid = Jid::parse(text).map_err(wrong)?;
+    let backend = match jid.local() {
+        Some(_) => ask.account(jid.bare())?.0,
+        None => ask.domain(jid.as_str())?.0,
+    };
+    told(&backend.kick(jid).await?)
 }

@@ -89,10 +89,12 @@ impl Check<'_> {
     fn rooms(&mut self, settings: &mut Settings) {
         let domains = &settings.edge.domains;
         let muc = &mut settings.origin.muc;
+        let named = domains.iter().map(|domain| format!("conference.{domain}"));
+        let named: Vec<String> = named.filter(|name| !domains.contains(name)).collect();
         if !self.places.contains_key("muc.services") {
-            let named = domains.iter().map(|domain| format!("conference.{domain}"));
-            muc.services = named.filter(|name| !domains.contains(name)).collect();
+            muc.services.clone_from(&named);
         }
+        muc.adds_services = muc.services == named;
         let mut prepared: Vec<String> = Vec::new();
         for name in &muc.services {
             let wrong = match domain(name) {
@@ -190,8 +192,9 @@ impl Check<'_> {
         }
         for (domain, pair) in &tls.domains {
             let section = format!("tls.domains.{domain:?}");
-            if !settings.edge.domains.contains(domain) {
-                let message = format!("{domain:?} is not one of the domains");
+            // It may be one that is added while the server runs.
+            if self::domain(domain).is_none() {
+                let message = format!("{domain:?} is not a domain");
                 let keys = ["certificate", "key"].map(|key| format!("{section}.{key}"));
                 let key = keys.iter().find(|key| self.places.contains_key(*key));
                 self.mistake(key.unwrap_or(&section), message);

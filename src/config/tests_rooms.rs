@@ -28,6 +28,12 @@ fn each_domain_has_a_service_unless_somebody_says_otherwise() {
     );
     assert_eq!(services(&["muc.services=[]"]), [""; 0]);
     assert_eq!(services(&["muc.services=Rooms.Example"]), ["rooms.example"]);
+    // The same holds for domains that are added later.
+    let adds = |arguments: &[&str]| set(arguments).origin.muc.adds_services;
+    assert!(adds(&[]));
+    assert!(adds(&["muc.services=conference.localhost"]));
+    assert!(!adds(&["muc.services=[]"]));
+    assert!(!adds(&["muc.services=rooms.example"]));
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! Ctl: `couplet ctl`, a client of the admin port.
 //!
 //! - [`node`]: how the node is, what it was told, and that it has to leave.
-//! - [`accounts`]: accounts, domains and backups.
+//! - [`accounts`]: accounts and backups. [`domains`]: where they are.
+//! - [`bans`]: who is kept out.
 //! - [`cluster`]: origins, slots, pins.
 //! - [`sessions`]: who is connected where.
 //! - [`trace`]: stanzas as they pass.
@@ -12,7 +13,9 @@
 //! 4 it was waited for, and did not happen in time.
 
 mod accounts;
+mod bans;
 mod cluster;
+mod domains;
 mod node;
 mod server;
 mod sessions;
@@ -69,6 +72,11 @@ async fn carry_out(ctl: Ctl) -> Result<(), Failure> {
         CtlCommand::Health { node, .. } => node::health(&server, node, out).await,
         CtlCommand::Config { prefix, node } => node::config(&server, prefix, node, out).await,
         CtlCommand::Domains => accounts::domains(&server, out).await,
+        CtlCommand::Domain(domain) => domains::carry_out(&server, domain, out).await,
+        CtlCommand::Ban(bans) => bans::carry_out(&server, bans, out).await,
+        CtlCommand::Kick { jid, reason } => {
+            sessions::kick(&server, &jid, reason.as_deref(), out).await
+        }
         CtlCommand::Nodes => cluster::nodes(&server, out).await,
         CtlCommand::Slots { range, moving } => cluster::slots(&server, range, moving, out).await,
         CtlCommand::Sessions { jid, domain, node } => {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use tokio::time::Instant;
 
 use super::server::{Query, Server};
@@ -113,7 +114,9 @@ impl Leaving {
 
 /// Lets the node stay after all.
 pub(super) async fn undo(server: &Server, left: &Leaving, out: Output) -> Result<(), Failure> {
-    let told: Told = server.tell_and_ask("drain/undo", &left.query()).await?;
+    let told: Told = server
+        .tell_and_ask(Method::POST, "drain/undo", &left.query())
+        .await?;
     out.write(&told, |told| format!("{}\n", told.text));
     Ok(())
 }
@@ -123,7 +126,9 @@ pub(super) async fn drain(server: &Server, left: &Leaving, out: Output) -> Resul
     // An edge with no clients has ended before it can be asked again.
     let before = left.health(server).await?;
     let is_edge = before.slots.is_none() && before.connections.is_some();
-    let told: Told = server.tell_and_ask("drain", &left.query()).await?;
+    let told: Told = server
+        .tell_and_ask(Method::POST, "drain", &left.query())
+        .await?;
     out.write(&told, |told| format!("{}\n", told.text));
     let Some(secs) = left.wait_secs else {
         return Ok(());

@@ -63,6 +63,12 @@ pub(super) fn escaped(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
 
+impl std::fmt::Display for Query {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 // === impl Server ===
 
 impl Server {
@@ -110,11 +116,12 @@ impl Server {
     /// Asks for something to be done, and what became of it.
     pub(super) async fn tell_and_ask<A: DeserializeOwned>(
         &self,
+        method: Method,
         path: &str,
         query: &Query,
     ) -> Result<A, Failure> {
         let path = format!("{path}{}", query.0);
-        let body = self.send::<()>(Method::POST, &path, None).await?;
+        let body = self.send::<()>(method, &path, None).await?;
         self.understood(&body)
     }
 

@@ -1,9 +1,11 @@
 //! Sessions: who is connected where, or asleep.
 
-use super::server::{Query, Server};
-use super::table::table;
+use hyper::Method;
+
+use super::server::{Query, Server, escaped};
+use super::table::{table, time_of};
 use super::{Failure, Output};
-use crate::admin::{PAGE_MAX, Session, SessionPage};
+use crate::admin::{Kicked, PAGE_MAX, Session, SessionPage};
 
 /// Lists sessions, page by page.
 pub(super) async fn list(
@@ -49,10 +51,28 @@ fn session_row(session: &Session) -> [String; 5] {
     ]
 }
 
-/// Seconds since 1970 as people write them.
-fn time_of(seconds: u64) -> String {
-    let text = couplet_proto::xmpp::time::format(seconds.saturating_mul(1000));
-    // To the second: what follows says nothing.
-    text.split_once('.')
-        .map_or_else(|| text.clone(), |(text, _)| format!("{text}Z"))
+/// Ends the session of a full address, or all of an account or a domain.
+pub(super) async fn kick(
+    server: &Server,
+    jid: &str,
+    reason: Option<&str>,
+    out: Output,
+) -> Result<(), Failure> {
+    let query = Query::new().with("reason", reason);
+    let path = format!("sessions/{}{query}", escaped(jid));
+    let mut all = Kicked::default();
+    loop {
+        let kicked: Kicked = server
+            .tell_and_ask(Method::DELETE, &path, &Query::default())
+            .await?;
+        all.ended += kicked.ended;
+        if !kicked.are_left {
+            break;
+        }
+    }
+    out.write(&all, |all| match all.ended {
+        1 => "1 session ended\n".to_owned(),
+        ended => format!("{ended} sessions ended\n"),
+    });
+    Ok(())
 }

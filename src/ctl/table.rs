@@ -24,6 +24,14 @@ fn line<const N: usize>(cells: &[String; N], widths: &[usize; N]) -> String {
     format!("{}\n", line.trim_end())
 }
 
+/// Seconds since 1970 as people write them.
+pub(super) fn time_of(seconds: u64) -> String {
+    let text = couplet_proto::xmpp::time::format(seconds.saturating_mul(1000));
+    // To the second: what follows says nothing.
+    text.split_once('.')
+        .map_or_else(|| text.clone(), |(text, _)| format!("{text}Z"))
+}
+
 /// Numbers in order as ranges: `0-3,7`; those beyond `max` ranges only as a count.
 pub(super) fn ranges(ranges: &[(u16, u16)], max: usize) -> String {
     let mut joined: Vec<(u16, u16)> = Vec::new();

@@ -42,7 +42,7 @@ pub(super) async fn welcome(
 
 async fn has_none(admin: &Admin) -> bool {
     for domain in admin.domains() {
-        let first = admin.account_list(domain, None, 1).await;
+        let first = admin.account_list(&domain, None, 1).await;
         // When the store cannot tell, a hint would be wrong more often than right.
         if !first.is_ok_and(|accounts| accounts.is_empty()) {
             return false;
@@ -53,7 +53,8 @@ async fn has_none(admin: &Admin) -> bool {
 
 /// Tells what to do next: in the log, and to a person at a terminal.
 fn hint(admin: &Admin, address: SocketAddr, token_file: Option<&Path>, format: Format) {
-    let Some(domain) = admin.domains().first() else {
+    let domains = admin.domains();
+    let Some(domain) = domains.first() else {
         return;
     };
     let server = match address.port() {

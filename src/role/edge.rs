@@ -91,6 +91,8 @@ impl Server {
         };
         tracing::info!(admin = %address, "waiting for an origin");
         let remote = Arc::new(Remote::start(to_origins, edge.downlink()).await);
+        // Before clients are let in: it may be that some are not to be.
+        remote.ruled().await;
         let uplink: Arc<dyn Uplink> = Arc::<Remote>::clone(&remote);
         let _ = links.set(remote);
         let bound = edge.start(uplink).await?;

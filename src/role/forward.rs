@@ -19,8 +19,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{onlook, view};
 use crate::admin::{
-    self, Access, AskNode, AskSessions, AskTrace, Backend, Health, NodeTold, Refusal, Session,
-    Traced,
+    self, Access, AskNode, AskSessions, AskTrace, Backend, Health, Kicked, NodeTold, Refusal,
+    Session, Traced,
 };
 use crate::config::Role;
 
@@ -46,6 +46,12 @@ pub(super) enum Asked {
     Trace(AskTrace),
     /// What concerns the node itself.
     Node(AskNode),
+    /// To end a session, or all of an account.
+    Kick(String),
+    /// To end sessions of a domain that it holds, at most so many.
+    KickSome(String, usize),
+    /// To read bans and domains, which have changed.
+    Follow,
 }
 
 /// What it answers.
@@ -63,6 +69,8 @@ pub(super) enum Answered {
     Traced(Traced),
     /// What the node says of itself.
     Node(NodeTold),
+    /// What came of ending sessions.
+    Kicked(Kicked),
     /// It will not be done.
     Refused(Refusal),
 }
@@ -123,7 +131,7 @@ impl Desk {
     }
 
     /// Asks the owner of an account, wherever that is, until it answers as it should.
-    async fn told_by_owner<T>(
+    pub(super) async fn told_by_owner<T>(
         &self,
         account: &Jid,
         asked: &Asked,
@@ -208,10 +216,35 @@ impl Desk {
                 };
                 return Ok(traced.map_or(Answered::NotMine, Answered::Traced));
             }
+            Asked::Kick(jid) => return self.kick(&jid).await,
+            Asked::Follow => {
+                self.origin.clerk().follow().await?;
+                return Ok(Answered::Done);
+            }
+            Asked::KickSome(domain, max) => {
+                let wrong = |_| Refusal::Malformed(format!("{domain:?} is not a domain"));
+                let domain = Jid::parse(&domain).map_err(wrong)?;
+                let kicked = self.admin.kick_some(&domain, max).await?;
+                return Ok(Answered::Kicked(view::kicked(kicked)));
+            }
         };
         match done {
             Ok(()) => Ok(Answered::Done),
             // Not yet, or not any more.
+            Err(Error::Moving) => Ok(Answered::NotMine),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn kick(&self, jid: &str) -> Result<Answered, Refusal> {
+        let Some(jid) = self.own(jid).await? else {
+            return Ok(Answered::NotMine);
+        };
+        match self.admin.kick(jid).await {
+            Ok(ended) => Ok(Answered::Kicked(Kicked {
+                ended: ended as u64,
+                are_left: false,
+            })),
             Err(Error::Moving) => Ok(Answered::NotMine),
             Err(error) => Err(error.into()),
         }

@@ -4,6 +4,7 @@
 //! - [`edge`]: clients' connections, and links to every origin.
 //! - [`origin`]: accounts, on Redis, among other origins.
 //! - [`accounts`]: what the port for operators asks of an origin, wherever that runs.
+//! - [`orders`]: bans, domains and kicks, likewise.
 //! - [`forward`]: what an origin asks another for an operator.
 //! - [`onlook`]: what passes an account, as operators read it.
 //! - [`view`]: what an origin knows, as operators read it.
@@ -14,6 +15,7 @@ mod edge;
 mod forward;
 mod link;
 mod onlook;
+mod orders;
 mod origin;
 mod serve;
 mod view;
@@ -92,6 +94,7 @@ pub(crate) async fn run(
         open_files_max = raise_open_files(),
         "starting",
     );
+    warn_of_unserved(&settings);
     let access = Arc::new(Access::new(&settings.admin, shown)?);
     let reload = || {
         reload(role, sources, logging, &access);
@@ -286,6 +289,20 @@ fn ensure_reachable(addresses: &mut [SocketAddr]) {
             tracing::warn!(%address, "there is no IPv6 here: listening on IPv4 only");
             address.set_ip(Ipv4Addr::UNSPECIFIED.into());
         }
+    }
+}
+
+/// A certificate for a domain that nobody serves waits for one, or there is a slip.
+fn warn_of_unserved(settings: &Settings) {
+    let domains = &settings.edge.domains;
+    let named = settings.edge.certificates.iter();
+    let named = named.filter_map(|paths| paths.domain.as_ref());
+    for domain in named.filter(|domain| !domains.contains(domain)) {
+        tracing::warn!(
+            domain,
+            "tls.domains names a domain that is not in `domains`: its certificate is shown once \
+             the domain is added while the server runs",
+        );
     }
 }
 

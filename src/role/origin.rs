@@ -16,7 +16,7 @@ use couplet_origin::cluster::plan;
 use couplet_origin::config::Cluster as Settings;
 use couplet_origin::store::redis::{OpenError, Options, Redis};
 use couplet_origin::store::{self, Member, Registry, Store};
-use couplet_origin::{Admin, LinkSettings, Links, Origin};
+use couplet_origin::{Admin, Clerk, LinkSettings, Links, Origin};
 use couplet_proto::Jid;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::link::wire::hello::Role;
@@ -24,9 +24,10 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::forward::{Answered, Asked, Desk};
+use super::orders::Ordered;
 use super::{Running, Start, accounts, joined, link, open_admin, view};
 use crate::admin::{
-    self, Accounts, AskNode, Backend, Cluster, Health, NodeTold, PAGE_MAX, Refusal,
+    self, Accounts, AskNode, Backend, Cluster, Health, Kicked, NodeTold, PAGE_MAX, Refusal,
 };
 use crate::{certificate, config};
 
@@ -35,6 +36,9 @@ const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long the origin may take to finish its commits once its slots are gone.
 const FINISH_SECS_MAX: Duration = Duration::from_secs(15);
+
+/// How long the other origins may take to hear of what was ordered here.
+const SPREAD_SECS_MAX: Duration = Duration::from_secs(2);
 
 /// An origin under way.
 pub(super) struct Server {
@@ -50,6 +54,7 @@ pub(super) struct Server {
 struct Operated {
     desk: Arc<Desk>,
     admin: Admin,
+    clerk: Arc<Clerk>,
     registry: Arc<dyn Registry>,
     lease_ms: u64,
 }
@@ -103,10 +108,10 @@ impl Server {
         let operated = Operated {
             desk,
             admin: origin.admin(),
+            clerk: origin.clerk(),
             registry,
             lease_ms: cluster.lease_ms,
         };
-        let admin = origin.admin();
         let router = admin::router(operated, metrics.clone(), access);
         let mut tasks = JoinSet::new();
         let address = open_admin(settings.admin.listen, router, &mut tasks).await?;
@@ -117,7 +122,7 @@ impl Server {
         ));
         tracing::info!(link = joined(&bound), advertised, admin = %address, "started");
         let token_file = settings.admin.token_file.as_deref();
-        accounts::welcome(&admin, address, token_file, settings.log.format).await;
+        accounts::welcome(&origin.admin(), address, token_file, settings.log.format).await;
         Ok(Self {
             origin,
             links,
@@ -217,8 +222,8 @@ impl Backend for Operated {
 
 impl Accounts for Operated {
     fn domains(&self) -> Vec<String> {
-        let domains = self.admin.domains().iter();
-        domains.map(|domain| domain.as_str().to_owned()).collect()
+        let domains = self.admin.domains();
+        domains.iter().map(ToString::to_string).collect()
     }
 
     async fn add(&self, account: Jid, password: String) -> Result<(), Refusal> {
@@ -252,6 +257,57 @@ impl Accounts for Operated {
         let text =
             "an origin keeps nothing itself: everything is in Redis, and can be copied there";
         Err(Refusal::Conflict(text.to_owned()))
+    }
+}
+
+impl Ordered for Operated {
+    fn clerk(&self) -> &Clerk {
+        &self.clerk
+    }
+
+    async fn end(&self, jid: Jid) -> Result<u64, Refusal> {
+        let asked = Asked::Kick(jid.as_str().to_owned());
+        let ended = |answered| match answered {
+            Answered::Kicked(kicked) => Some(kicked.ended),
+            _ => None,
+        };
+        self.desk.told_by_owner(&jid, &asked, ended).await
+    }
+
+    async fn end_some(&self, domain: &Jid, max: usize) -> Result<Kicked, Refusal> {
+        let asked = Asked::KickSome(domain.as_str().to_owned(), max);
+        let report = self.desk.report().await?;
+        let nodes = report.nodes.iter().filter(|node| !node.is_dead);
+        let answers =
+            nodes.map(
+                async |node| match self.desk.ask_any(&node.member.node, &asked).await {
+                    Some(Answered::Kicked(kicked)) => Ok(kicked),
+                    Some(Answered::Refused(refusal)) => Err(refusal),
+                    _ => {
+                        let name = &node.member.name;
+                        let text =
+                            format!("the origin {name} does not say which sessions it has ended");
+                        Err(Refusal::Unavailable(text))
+                    }
+                },
+            );
+        let mut all = Kicked::default();
+        for answer in join_all(answers).await {
+            let kicked = answer?;
+            all.ended += kicked.ended;
+            all.are_left |= kicked.are_left;
+        }
+        Ok(all)
+    }
+
+    async fn spread(&self) {
+        let Ok(report) = self.desk.report().await else {
+            return;
+        };
+        let nodes = report.nodes.iter().filter(|node| !node.is_dead);
+        let answers = nodes.map(|node| self.desk.ask_any(&node.member.node, &Asked::Follow));
+        // One that does not answer follows when it next hears from the store.
+        let _ = tokio::time::timeout(SPREAD_SECS_MAX, join_all(answers)).await;
     }
 }
 

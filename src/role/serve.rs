@@ -17,16 +17,17 @@ use couplet_edge::stream::Caps;
 use couplet_origin::admin::Listing;
 use couplet_origin::store::Store;
 use couplet_origin::store::embedded::Embedded;
-use couplet_origin::{Admin, Origin};
+use couplet_origin::{Admin, Clerk, Origin};
 use couplet_proto::Jid;
 use couplet_proto::slot::SLOTS;
 use tokio::task::{JoinSet, spawn_blocking};
 
+use super::orders::Ordered;
 use super::{
     Running, Start, accounts, joined, onlook, open_admin, ready_for_clients, reload_certificates,
     view,
 };
-use crate::admin::{self, Accounts, AskNode, Backend, Cluster, Health, NodeTold, Refusal};
+use crate::admin::{self, Accounts, AskNode, Backend, Cluster, Health, Kicked, NodeTold, Refusal};
 use crate::{certificate, config, folder};
 
 /// How long the origin may take to finish its commits once the edge has drained.
@@ -48,6 +49,7 @@ struct Operated {
     edge: Arc<Edge>,
     origin: Arc<Origin>,
     admin: Admin,
+    clerk: Arc<Clerk>,
     data: PathBuf,
     node: String,
 }
@@ -91,6 +93,7 @@ impl Server {
             edge: Arc::clone(&edge),
             origin: Arc::clone(&origin),
             admin: origin.admin(),
+            clerk: origin.clerk(),
             data,
             node: settings.node,
         };
@@ -179,8 +182,8 @@ impl Backend for Operated {
 
 impl Accounts for Operated {
     fn domains(&self) -> Vec<String> {
-        let domains = self.admin.domains().iter();
-        domains.map(|domain| domain.as_str().to_owned()).collect()
+        let domains = self.admin.domains();
+        domains.iter().map(ToString::to_string).collect()
     }
 
     async fn add(&self, account: Jid, password: String) -> Result<(), Refusal> {
@@ -219,6 +222,22 @@ impl Accounts for Operated {
             Err(error) => Err(Refusal::Unavailable(error.to_string())),
         }
     }
+}
+
+impl Ordered for Operated {
+    fn clerk(&self) -> &Clerk {
+        &self.clerk
+    }
+
+    async fn end(&self, jid: Jid) -> Result<u64, Refusal> {
+        Ok(self.admin.kick(jid).await? as u64)
+    }
+
+    async fn end_some(&self, domain: &Jid, max: usize) -> Result<Kicked, Refusal> {
+        Ok(view::kicked(self.admin.kick_some(domain, max).await?))
+    }
+
+    async fn spread(&self) {}
 }
 
 impl Cluster for Operated {

@@ -1,6 +1,6 @@
 //! View: what an origin knows, as operators read it.
 
-use couplet_origin::admin::{Listing, SessionState};
+use couplet_origin::admin::{self, Listing, SessionState};
 use couplet_origin::cluster::Report;
 use couplet_origin::cluster::plan;
 use couplet_origin::store;
@@ -9,7 +9,7 @@ use couplet_proto::link::id::{EdgeId, NodeId};
 use couplet_proto::slot::{SLOTS, Slot};
 
 use crate::admin::{
-    AskSessions, Health, Node, NodeState, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots,
+    AskSessions, Health, Kicked, Node, NodeState, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots,
 };
 use crate::config::Role;
 
@@ -181,5 +181,13 @@ pub(super) fn pin(pin: &store::Pin) -> Pin {
         first: pin.first.number(),
         last: pin.last.number(),
         group: pin.group.to_string(),
+    }
+}
+
+/// What came of ending sessions, as operators read it.
+pub(super) fn kicked(kicked: admin::Kicked) -> Kicked {
+    Kicked {
+        ended: kicked.ended as u64,
+        are_left: kicked.are_left,
     }
 }

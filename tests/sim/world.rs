@@ -9,6 +9,7 @@ use couplet_edge::simulation::set_now_ms;
 use couplet_origin::auth::{Throttle, Tokens};
 use couplet_origin::clock::Now;
 use couplet_origin::config::Config;
+use couplet_origin::directives::board::{Board, Configured};
 use couplet_origin::features::FEATURES;
 use couplet_origin::hooks::context::Shared;
 use couplet_origin::hooks::pipeline::Pipeline;
@@ -275,8 +276,10 @@ fn shared() -> Arc<Shared> {
     config.limits.account_idle_secs = 5;
     let domains = vec![Jid::parse("x").expect("a domain")];
     Arc::new(Shared {
-        services: Vec::new(),
-        domains,
+        board: Arc::new(Board::new(Configured {
+            domains,
+            ..Configured::default()
+        })),
         pipeline: Pipeline::new(FEATURES).expect("no clash"),
         throttle: Throttle::new(1_000_000, 1000),
         started_unix: 1_600_000_000_000,

@@ -22,6 +22,7 @@ mod management;
 mod metrics;
 mod onlook;
 mod operator;
+mod ordered;
 mod restart;
 mod scenes;
 mod shutdown;

@@ -68,7 +68,7 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -234,7 +234,17 @@ impl Connection {
             framer,
         };
         connection.arm(now);
+        connection.stand_at(peer.ip());
         connection
+    }
+
+    /// Enters where the client is, for bans to come; one may have come since it was let in.
+    fn stand_at(&self, peer: IpAddr) {
+        let queue = &self.place.queue;
+        queue.set_peer(peer);
+        if self.edge.link.rules.ban(peer, self.edge.clock.now_ms()) {
+            queue.signal(|signals| signals.banned = true);
+        }
     }
 
     /// A connection on a pipe within the process, as if it were one over TLS.

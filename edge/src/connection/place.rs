@@ -102,6 +102,19 @@ impl Edgewide {
         }
     }
 
+    /// Ends the connections that no client is let in any more from: each finds out itself.
+    pub(crate) fn end_banned(&self) {
+        let now = self.clock.now_ms();
+        self.link.table.for_each(|queue| {
+            if queue
+                .peer()
+                .is_some_and(|peer| self.link.rules.ban(peer, now))
+            {
+                queue.signal(|signals| signals.banned = true);
+            }
+        });
+    }
+
     /// How many connections exist.
     pub(crate) fn population(&self) -> usize {
         self.population.load(Ordering::Acquire)

@@ -27,6 +27,11 @@ impl Connection {
             self.phase = Phase::Gone;
             return;
         }
+        if signals.banned && self.phase == Phase::Open {
+            self.edge.metrics.ended_banned.increment(1);
+            info!(peer = %self.peer, "ended: no client is let in from there any more");
+            self.step(Event::Banned);
+        }
         if signals.overflow {
             self.edge.metrics.overflows.increment(1);
             info!(peer = %self.peer, "client does not read: too much waits for it");

@@ -9,8 +9,10 @@ use couplet_proto::link::Downlink;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Detached, Fan, Frame, Receiver, ToEdge};
 use couplet_proto::link::id::{ConnectionId, SessionId};
+use couplet_proto::link::rules::Rules;
 use couplet_proto::slot::{SLOTS, Slot};
 use smallvec::SmallVec;
+use tracing::info;
 
 use super::Link;
 use super::queue::{Delivered, Item, Pushed, Queue};
@@ -87,6 +89,17 @@ impl Downlink for Link {
 
     fn rerouted(&self, slots: &[Slot]) {
         self.routes.changed(slots);
+    }
+
+    fn ruled(&self, rules: &Arc<Rules>) {
+        info!(
+            version = rules.version,
+            bans = rules.bans.len(),
+            domains = rules.domains.len(),
+            "an origin has told new rules"
+        );
+        self.metrics.rules_version.set(rules.version as f64);
+        self.rules.follow(rules, self.clock.now_ms());
     }
 }
 

@@ -30,7 +30,9 @@ use self::fanout::Epochs;
 pub(crate) use self::fanout::late;
 use self::routes::Routes;
 pub(crate) use self::table::Table;
+use crate::clock::Clock;
 use crate::metrics::Metrics;
+use crate::rules::Rules;
 use crate::sampling::Sampling;
 
 /// The edge's end of the link.
@@ -44,14 +46,18 @@ pub(crate) struct Link {
     pub(crate) sampling: OnceLock<Sampling>,
     pub(crate) routes: Routes,
     pub(crate) departures: Departures,
+    pub(crate) rules: Rules,
+    clock: Clock,
 }
 
 // === impl Link ===
 
 impl Link {
     /// A link that leads nowhere yet.
-    pub(crate) fn new(metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(metrics: Arc<Metrics>, rules: Rules, clock: Clock) -> Self {
         Self {
+            rules,
+            clock,
             table: Table::new(),
             metrics,
             epochs: Epochs::new(),

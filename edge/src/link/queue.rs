@@ -12,7 +12,8 @@
 //! its new owner was told to have been delivered stays true.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
 use couplet_proto::Stanza;
@@ -33,6 +34,8 @@ const KEPT_SLOTS: usize = 4;
 #[derive(Debug)]
 pub(crate) struct Queue {
     bounds: Bounds,
+    /// Where the client is, once that is known.
+    peer: OnceLock<IpAddr>,
     inner: Mutex<Inner>,
 }
 
@@ -97,6 +100,8 @@ pub(crate) struct Signals {
     pub(crate) rerouted: bool,
     /// The origin ends the stream: what waits is written even to a client that does not read.
     pub(crate) ending: bool,
+    /// No client is let in any more from where this one is.
+    pub(crate) banned: bool,
 }
 
 /// What a push came to.
@@ -151,6 +156,7 @@ impl Queue {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
+            peer: OnceLock::new(),
             inner: Mutex::new(Inner {
                 items: VecDeque::new(),
                 bytes: 0,
@@ -166,6 +172,16 @@ impl Queue {
                 waker: None,
             }),
         }
+    }
+
+    /// Notes where the client is; never changes.
+    pub(crate) fn set_peer(&self, peer: IpAddr) {
+        let _ = self.peer.set(peer);
+    }
+
+    /// Where the client is, if that is known.
+    pub(crate) fn peer(&self) -> Option<IpAddr> {
+        self.peer.get().copied()
     }
 
     /// Adds something of this epoch at the end.

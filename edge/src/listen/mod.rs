@@ -1,8 +1,8 @@
 //! Listen: sockets in; each becomes a connection with a task of its own.
 //!
 //! ```text
-//! accept → place? → [from a balancer: PROXY header] → pace → [direct TLS: handshake]
-//!        → connection ⇄ handshake (STARTTLS)
+//! accept → place? → [from a balancer: PROXY header] → banned? → pace
+//!        → [direct TLS: handshake] → connection ⇄ handshake (STARTTLS)
 //! ```
 //!
 //! - `tcp`: listening sockets, and what is set on each accepted one.
@@ -22,7 +22,7 @@ mod tcp;
 pub mod tls;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -215,9 +215,12 @@ impl Door {
         }
     }
 
-    /// Has a socket wait for its turn, if it must.
+    /// Has a socket wait for its turn, if it must and if its client may come in.
     fn pace(self: &Arc<Self>, newcomer: Newcomer) {
         let peer = newcomer.peer;
+        if self.refuses(peer.ip()) {
+            return;
+        }
         let metrics = &self.edge.metrics;
         let Some(wait) = self.pace.wait(peer.ip(), self.edge.clock.now_micros()) else {
             metrics.refused_pace.increment(1);
@@ -242,6 +245,16 @@ impl Door {
         } else {
             door.begin(newcomer);
         }
+    }
+
+    /// Whether no client is let in from there; then it is counted.
+    fn refuses(&self, peer: IpAddr) -> bool {
+        let is_banned = self.edge.link.rules.ban(peer, self.edge.clock.now_ms());
+        if is_banned {
+            self.edge.metrics.refused_banned.increment(1);
+            debug!(%peer, "no client is let in from there: one refused");
+        }
+        is_banned
     }
 
     /// Starts a connection on a socket whose turn it is.

@@ -61,12 +61,16 @@ pub const REPLAYED: &str = "couplet_stanzas_replayed_total";
 pub const DUPLICATES: &str = "couplet_duplicates_dropped_total";
 /// Clients that waited for their turn on their way in, by `step`.
 pub const ADMISSION_WAITS: &str = "couplet_admission_waits_total";
+/// Connections ended because no client is let in any more from where they were.
+pub const ENDED_BANNED: &str = "couplet_connections_ended_banned_total";
+/// The version of the rules that the edge follows.
+pub const RULES_VERSION: &str = "couplet_edge_rules_version";
 
 /// How near its bounds the edge is, by `resource`.
 pub const OVERLOAD: &str = "couplet_edge_overload_level";
 
 /// Why sockets are closed at once.
-pub(crate) const REFUSALS: &[&str] = &["full", "pace", "draining"];
+pub(crate) const REFUSALS: &[&str] = &["full", "pace", "draining", "banned"];
 
 /// The mechanisms told apart in [`LOGINS`]; anything else is `other`.
 const MECHANISMS: [&str; 6] = [
@@ -126,6 +130,7 @@ pub(crate) struct Metrics {
     pub(crate) refused_full: Counter,
     pub(crate) refused_pace: Counter,
     pub(crate) refused_draining: Counter,
+    pub(crate) refused_banned: Counter,
     pub(crate) paced: Counter,
     pub(crate) proxy_headers: ProxyHeaders,
     pub(crate) handshakes: Counter,
@@ -158,6 +163,8 @@ pub(crate) struct Metrics {
     pub(crate) duplicates: Counter,
     pub(crate) handshakes_waited: Counter,
     pub(crate) logins_waited: Counter,
+    pub(crate) ended_banned: Counter,
+    pub(crate) rules_version: Gauge,
     pub(crate) overload_handshakes: Gauge,
     pub(crate) overload_logins: Gauge,
 }
@@ -214,6 +221,7 @@ impl Metrics {
             refused_full: refused("full"),
             refused_pace: refused("pace"),
             refused_draining: refused("draining"),
+            refused_banned: refused("banned"),
             paced: counter!(PACED),
             proxy_headers: ProxyHeaders::new(),
             handshakes: counter!(HANDSHAKES, "outcome" => "success"),
@@ -255,6 +263,8 @@ impl Metrics {
             duplicates: counter!(DUPLICATES),
             handshakes_waited: counter!(ADMISSION_WAITS, "step" => "handshake"),
             logins_waited: counter!(ADMISSION_WAITS, "step" => "login"),
+            ended_banned: counter!(ENDED_BANNED),
+            rules_version: gauge!(RULES_VERSION),
             overload_handshakes: gauge!(OVERLOAD, "resource" => "handshakes"),
             overload_logins: gauge!(OVERLOAD, "resource" => "logins"),
         }

@@ -44,8 +44,18 @@ pub const TABLE: &[Metric] = &[
             "Client sockets closed at once.",
             "`full`: the edge holds as many as `limits.connections` allows: add edges. `pace`: one \
              network opens too many: an attack, or many users behind one address. `draining`: the \
-             balancer still sends clients to an edge that is leaving.",
+             balancer still sends clients to an edge that is leaving. `banned`: an operator has \
+             banned where they come from, and they try on.",
         ),
+    Metric::counter(super::ENDED_BANNED, "connections").says(
+        "Client connections ended because an operator has banned where they came from.",
+        "Some with each ban. With none, the address banned was not the one of the trouble.",
+    ),
+    Metric::gauge(super::RULES_VERSION, "version").says(
+        "The version of the bans and added domains that this edge follows.",
+        "The same on every node, seconds after a change. Behind for long: no origin that knows the \
+         newest is linked; see couplet_link_lanes.",
+    ),
     Metric::counter(super::PACED, "connections").says(
         "Client sockets that had to wait for their turn, by their network's pace.",
         "Normal when many come at once. All the time: find out who it is, or raise \

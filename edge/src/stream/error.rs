@@ -62,6 +62,11 @@ impl Failure {
         }
     }
 
+    /// No client is let in any more from where this one is.
+    pub(super) fn banned() -> Self {
+        Self::new(StreamCondition::PolicyViolation).with_text("no client is let in from there")
+    }
+
     pub(super) fn with_text(mut self, text: &'static str) -> Self {
         self.text = Some(text);
         self

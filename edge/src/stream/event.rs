@@ -12,13 +12,13 @@ use couplet_proto::xmpp::error::{Condition, SaslCondition, StreamCondition};
 use smallvec::SmallVec;
 
 use crate::framing::{Budget, FramingError, Item};
+use crate::rules::Domains;
 
 /// What every stream of one edge shares; made once.
 #[derive(Debug, Clone)]
 pub struct Setup {
-    /// The domains served, each the address of a virtual host. Never empty; the first one names
-    /// the server where a client asked for none or for one we do not serve.
-    pub domains: Arc<[Jid]>,
+    /// The domains served, which may change.
+    pub domains: Arc<Domains>,
     /// Whether a certificate exists, so that STARTTLS can be offered on plain streams.
     pub offers_tls: bool,
     /// Whether nothing but STARTTLS is allowed on a stream without TLS.
@@ -81,6 +81,9 @@ pub enum Event<'a> {
     /// The client gave no sign of life: the stream ends with `connection-timeout`, the session may
     /// be resumed if it can.
     Silent,
+    /// No client is let in any more from where this one is: the stream ends with
+    /// `policy-violation`.
+    Banned,
 }
 
 /// What the TLS handshake left behind.

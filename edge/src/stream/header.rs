@@ -82,8 +82,7 @@ fn check(negotiation: &Negotiation, theirs: &Header) -> Result<(), Failure> {
 /// The virtual host of this name.
 fn served(to: &str, reply: &Reply<'_>) -> Option<Jid> {
     let to = Jid::parse(to).ok()?;
-    let mut domains = reply.setup.domains.iter();
-    domains.find(|domain| **domain == to).cloned()
+    reply.setup.domains.contain(&to).then_some(to)
 }
 
 /// RFC 6120 §4.7.5: any version from 1.0 on; the answer is always 1.0. No version means the

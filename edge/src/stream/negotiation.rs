@@ -114,6 +114,7 @@ impl Negotiation {
                 Err(Failure::new(StreamCondition::ConnectionTimeout))
             }
             Event::Shutdown => Err(Failure::new(StreamCondition::SystemShutdown)),
+            Event::Banned => Err(Failure::banned()),
             Event::OriginGone if matches!(self.step, Step::AwaitOrigin(_)) => {
                 sasl::give_up(self, reply)
             }

@@ -73,6 +73,7 @@ impl Session {
             Event::FromOrigin(frame) => self.answered(frame, reply),
             Event::Shutdown => self.shut_down(reply),
             Event::Silent => Err(Failure::new(StreamCondition::ConnectionTimeout)),
+            Event::Banned => Err(Failure::banned()),
             Event::Ping(id) => {
                 if !self.probe(reply) {
                     self.ping(id, reply);

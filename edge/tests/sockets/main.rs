@@ -16,6 +16,8 @@ mod moving;
 
 mod origin;
 
+mod ruled;
+
 mod secure;
 
 mod traffic;

@@ -24,6 +24,7 @@ use tokio::time::timeout;
 use super::keeper::{Message, stopped};
 use super::map::{OwnerMap, Way};
 use super::plan;
+use crate::clerk::Clerk;
 use crate::clock::Clock;
 use crate::config::Cluster as Settings;
 use crate::metrics;
@@ -65,6 +66,8 @@ pub(super) struct Heart {
     pub(super) member: watch::Receiver<Member>,
     pub(super) keeper: mpsc::Sender<Message>,
     pub(super) settings: Settings,
+    /// Keeps what operators have ordered.
+    pub(super) clerk: Arc<Clerk>,
     /// There was a gap, and what was lost in it is not known yet.
     pub(super) is_doubtful: bool,
 }
@@ -171,6 +174,11 @@ impl Heart {
             Ok(Err(error)) => return self.failed(sent, &error.to_string()),
             Err(_) => return self.failed(sent, "it does not answer"),
         };
+        self.clerk.heard(view.directives);
+        // No slot is taken, and nobody logs in, before it is known who may.
+        if let Err(error) = self.clerk.ensure_known().await {
+            return self.failed(sent, &error.to_string());
+        }
         // From when it was sent, not from when the answer was seen: that may be long after.
         self.lease.renewed.store(sent.max(1), Ordering::Relaxed);
         if self.is_doubtful && !self.find_lost().await {

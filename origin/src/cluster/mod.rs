@@ -47,6 +47,7 @@ use self::keeper::{Keeper, Message};
 use self::lease::{Heart, Lease};
 pub use self::peers::{Answering, Operator};
 use self::plan::{Planner, Standing};
+use crate::clerk::Clerk;
 use crate::config::Cluster as Settings;
 use crate::shard::actor::Surroundings;
 use crate::store::{self, Member, Registry};
@@ -77,6 +78,7 @@ pub(crate) struct Start {
     pub(crate) surroundings: Surroundings,
     /// What the shards of `surroundings` wait for.
     pub(crate) lease: Arc<Lease>,
+    pub(crate) clerk: Arc<Clerk>,
     /// Slots that the shards of `surroundings` find to be another's.
     pub(crate) fenced: mpsc::Receiver<Slot>,
 }
@@ -96,6 +98,7 @@ impl Cluster {
             registry,
             surroundings,
             lease,
+            clerk,
             fenced,
         } = start;
         let (messages, inbox) = mpsc::channel(MESSAGES_MAX);
@@ -118,6 +121,7 @@ impl Cluster {
             member: seen_member,
             keeper: messages.clone(),
             settings,
+            clerk: Arc::clone(&clerk),
             is_doubtful: false,
         };
         let keeper = Keeper {
@@ -133,6 +137,7 @@ impl Cluster {
             last_asker: 0,
         };
         tasks.spawn(heart.run(stop.clone()));
+        tasks.spawn(clerk.keep(stop.clone()));
         tasks.spawn(keeper.run(inbox, fenced, stop.clone()));
         Self {
             messages,

@@ -48,7 +48,8 @@ fn host_items(ctx: &mut Ctx<'_>, iq: &Iq<'_>) -> Result<Reply, StanzaError> {
     if iq.element().get("node").is_some() {
         return Err(Condition::ItemNotFound.into());
     }
-    let items = ctx.shared.services.iter().map(|service| {
+    let served = ctx.shared.board.served();
+    let items = served.services().iter().map(|service| {
         Element::new("item", ns::DISCO_ITEMS)
             .attr("jid", service.as_str())
             .attr("name", muc::NAME)

@@ -17,6 +17,7 @@ use super::{Ask, Asked, OnAnswer, Reply};
 use crate::auth::{PlainCheck, Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::Config;
+use crate::directives::board::{Bar, Board};
 use crate::session::outbox::Entry;
 use crate::session::{Account, At, Session};
 use crate::store::{Log, LogId, Table, Write};
@@ -26,10 +27,8 @@ use crate::store::{Log, LogId, Table, Write};
 pub struct Shared {
     /// The operator's choices.
     pub config: Config,
-    /// The domains served, prepared.
-    pub domains: Vec<Jid>,
-    /// The domains of rooms, prepared.
-    pub services: Vec<Jid>,
+    /// Which domains are served, and who is kept out.
+    pub board: Arc<Board>,
     /// Who takes part where.
     pub pipeline: Pipeline,
     /// Who failed to log in how often of late.
@@ -140,17 +139,23 @@ pub struct Ctx<'a> {
 impl Shared {
     /// Whether this domain is served here.
     pub fn is_local(&self, domain: &str) -> bool {
-        self.domains.iter().any(|known| known.as_str() == domain)
+        self.board.served().is_local(domain)
     }
 
     /// Whether this is the domain of rooms that are served here.
     pub fn is_service(&self, domain: &str) -> bool {
-        self.services.iter().any(|known| known.as_str() == domain)
+        self.board.served().is_service(domain)
     }
 
     /// Whether somebody here answers for this domain.
     pub fn serves(&self, domain: &str) -> bool {
-        self.is_local(domain) || self.is_service(domain)
+        let served = self.board.served();
+        served.is_local(domain) || served.is_service(domain)
+    }
+
+    /// Why this account may have no session now, if so.
+    pub fn bar(&self, account: &Jid, now: Now) -> Option<Bar> {
+        self.board.served().bar(account, now.unix)
     }
 }
 

@@ -10,12 +10,18 @@ use couplet_proto::slot::{Seed, Slot};
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Lane, Owed};
+use crate::clock::Clock;
 use crate::cluster::map::{OwnerMap, Way};
+use crate::directives::board::Board;
 use crate::shard::Event;
 use crate::shard::mailbox::Mailboxes;
 
 /// Down to the edge.
-pub(crate) struct Local(pub(crate) Arc<dyn Downlink>);
+pub(crate) struct Local {
+    edge: Arc<dyn Downlink>,
+    board: Arc<Board>,
+    clock: Clock,
+}
 
 /// Up from the edge.
 pub(crate) struct InProcess {
@@ -28,6 +34,12 @@ pub(crate) struct InProcess {
 
 // === impl Local ===
 
+impl Local {
+    pub(crate) fn new(edge: Arc<dyn Downlink>, board: Arc<Board>, clock: Clock) -> Self {
+        Self { edge, board, clock }
+    }
+}
+
 impl Lane for Local {
     fn carries(&self, _: Slot) -> bool {
         true
@@ -35,13 +47,18 @@ impl Lane for Local {
 
     fn send(&self, frames: &mut Vec<Frame<ToEdge>>, _: &mut Owed) -> bool {
         // Nobody else owns a slot.
-        let _ = self.0.send(frames);
+        let _ = self.edge.send(frames);
         true
     }
 
     fn moved(&self, slot: Slot) {
         // It cannot be anybody else.
         tracing::error!(%slot, "an edge of this process speaks at another epoch");
+    }
+
+    fn tell_rules(&self) {
+        let rules = self.board.directives().rules(self.clock.now().unix);
+        self.edge.ruled(&Arc::new(rules));
     }
 }
 

@@ -65,6 +65,9 @@ pub(crate) trait Lane: Send + Sync + 'static {
 
     /// Tells the edge again who owns this slot, as far as this node knows: it thought otherwise.
     fn moved(&self, slot: Slot);
+
+    /// Other rules are up: the edge is to be told.
+    fn tell_rules(&self);
 }
 
 /// The edges attached to this origin, by id.
@@ -140,6 +143,14 @@ impl Edges {
         if let Some(lane) = known {
             lane.moved(slot);
         }
+    }
+
+    /// Tells every edge that other rules are up.
+    pub(crate) fn ruled(&self) {
+        let attached = self.attached.read().unwrap_or_else(PoisonError::into_inner);
+        let lanes: Vec<_> = attached.lanes.values().cloned().collect();
+        drop(attached);
+        lanes.iter().for_each(|lane| lane.tell_rules());
     }
 
     /// The name of an edge, if it is still attached.

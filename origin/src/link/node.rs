@@ -13,7 +13,6 @@ use tonic::{Request, Status};
 
 use super::Edges;
 use crate::cluster::Cluster;
-use crate::cluster::map::OwnerMap;
 use crate::cluster::peers::Peers;
 use crate::shard::Event;
 use crate::shard::actor::Surroundings;
@@ -28,7 +27,6 @@ pub(super) struct Node {
     pub(super) mailboxes: Mailboxes,
     pub(super) edges: Arc<Edges>,
     pub(super) peers: Arc<Peers>,
-    pub(super) owners: Arc<OwnerMap>,
     pub(super) surroundings: Surroundings,
     pub(super) cluster: Cluster,
     pub(super) to_edges: Arc<Metrics>,
@@ -54,7 +52,6 @@ impl Node {
             mailboxes: surroundings.mailboxes.clone(),
             edges: Arc::clone(&surroundings.edges),
             peers: Arc::clone(&surroundings.peers),
-            owners: Arc::clone(&surroundings.owners),
             surroundings: surroundings.clone(),
             cluster,
             to_edges: Arc::new(Metrics::new("edge")),

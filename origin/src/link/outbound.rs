@@ -4,6 +4,7 @@
 //! up to it, or when the lane has ended.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use couplet_link::metrics::Metrics;
@@ -12,7 +13,7 @@ use couplet_proto::link::frame::{Delivery, Frame, ToEdge};
 use couplet_proto::link::peer::Owned;
 use couplet_proto::link::wire::hello::Hello;
 use couplet_proto::link::wire::lists::Lists;
-use couplet_proto::link::wire::{self, down, owned, v1};
+use couplet_proto::link::wire::{self, down, owned, rules, v1};
 use couplet_proto::slot::Slot;
 use futures_util::Stream;
 use futures_util::stream::unfold;
@@ -23,6 +24,8 @@ use super::{Lane, Owed};
 use crate::clock::Clock;
 use crate::cluster::announce::Subscription;
 use crate::cluster::map::{OwnerMap, Way};
+use crate::directives::board::Board;
+use crate::shard::actor::Surroundings;
 
 /// Bytes that may wait for one lane; then it is cut, and the edge attaches its sessions again.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -40,9 +43,12 @@ pub(super) struct EdgeLane {
     queue: Queue<Frame<ToEdge>>,
     owing: Mutex<Owing>,
     owners: Arc<OwnerMap>,
+    board: Arc<Board>,
+    clock: Clock,
+    /// Whether the edge has to be told which rules are up.
+    must_tell_rules: AtomicBool,
     /// Whether the edge takes stanzas for many at once.
     knows_fans: bool,
-    clock: Clock,
     /// True when too much waits.
     cut: watch::Sender<bool>,
     metrics: Arc<Metrics>,
@@ -64,12 +70,10 @@ struct Owing {
 impl EdgeLane {
     /// The lane that an edge has asked for.
     pub(super) fn new(hello: &Hello, node: &Node) -> Self {
-        let owners = Arc::clone(&node.owners);
         let metrics = Arc::clone(&node.to_edges);
         Self {
             knows_fans: hello.knows_fans(),
-            clock: node.surroundings.clock,
-            ..Self::of(hello.lane, hello.lanes, owners, metrics)
+            ..Self::of(hello.lane, hello.lanes, &node.surroundings, metrics)
         }
     }
 
@@ -77,7 +81,7 @@ impl EdgeLane {
     pub(super) fn of(
         number: u16,
         lanes: u16,
-        owners: Arc<OwnerMap>,
+        surroundings: &Surroundings,
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
@@ -85,9 +89,11 @@ impl EdgeLane {
             lanes,
             queue: Queue::new(usize::MAX, BYTES_MAX),
             owing: Mutex::default(),
-            owners,
+            owners: Arc::clone(&surroundings.owners),
+            board: Arc::clone(&surroundings.board),
+            clock: surroundings.clock,
+            must_tell_rules: AtomicBool::new(true),
             knows_fans: true,
-            clock: Clock::start(),
             cut: watch::Sender::new(false),
             metrics,
         }
@@ -171,10 +177,17 @@ impl EdgeLane {
             frames: frames
                 .map(|frame| down::encode_at(frame, lists, now))
                 .collect(),
+            rules: self.rules(),
         };
         self.metrics
             .sent(message.frames.len(), wire::bytes(&message));
         Some(message)
+    }
+
+    /// The rules, if the edge has not been told those that are up.
+    fn rules(&self) -> Option<v1::Rules> {
+        let must_tell = self.board.is_known() && self.must_tell_rules.swap(false, Ordering::AcqRel);
+        must_tell.then(|| rules::encode(&self.board.directives().rules(self.clock.now().unix)))
     }
 
     /// What is to be said again of slots.
@@ -230,6 +243,11 @@ impl Lane for EdgeLane {
 
     fn moved(&self, slot: Slot) {
         self.owing().corrections.insert(slot);
+        self.queue.poke();
+    }
+
+    fn tell_rules(&self) {
+        self.must_tell_rules.store(true, Ordering::Release);
         self.queue.poke();
     }
 }

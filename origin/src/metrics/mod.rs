@@ -149,6 +149,20 @@ pub(crate) fn lease_age(secs: f64) {
     gauge!("couplet_lease_age_seconds").set(secs);
 }
 
+/// An operator has ended a session: it was `kicked`, its account `banned`, or its domain is `gone`.
+pub(crate) fn expelled(cause: &'static str) {
+    counter!("couplet_origin_sessions_expelled_total", "cause" => cause).increment(1);
+}
+
+/// How many bans of networks and of accounts there are, how many domains were added, and the
+/// version of all that.
+pub(crate) fn directives(networks: usize, accounts: usize, domains: usize, version: u64) {
+    gauge!("couplet_origin_bans", "kind" => "network").set(networks as f64);
+    gauge!("couplet_origin_bans", "kind" => "account").set(accounts as f64);
+    gauge!("couplet_origin_domains_added").set(domains as f64);
+    gauge!("couplet_origin_rules_version").set(version as f64);
+}
+
 /// The lease could not be renewed.
 pub(crate) fn failed_beat() {
     counter!("couplet_beats_failed_total").increment(1);

@@ -23,6 +23,28 @@ pub const TABLE: &[Metric] = &[
         "Sessions without a connection that wait to be resumed; counted every 10 s.",
         "Rises when an edge is lost, and falls as its clients come back or their time runs out.",
     ),
+    Metric::counter("couplet_origin_sessions_expelled_total", "sessions")
+        .by(&[Label::of("cause", &["kicked", "banned", "gone"])])
+        .says(
+            "Sessions ended by order of an operator: named by him, of a banned account, or of a \
+             domain that was removed.",
+            "Any that nobody knows of: see the audit log.",
+        ),
+    Metric::gauge("couplet_origin_bans", "bans")
+        .by(&[Label::of("kind", &["network", "account"])])
+        .says(
+            "Bans that this origin knows.",
+            "Near `limits.bans`: lift old ones, or give new ones an end.",
+        ),
+    Metric::gauge("couplet_origin_domains_added", "domains").says(
+        "Domains served besides those of the configuration.",
+        "For sizing.",
+    ),
+    Metric::gauge("couplet_origin_rules_version", "version").says(
+        "The version of the bans and added domains that this origin knows.",
+        "The same on every node, seconds after a change. Behind for long: it cannot read the \
+         store.",
+    ),
     Metric::gauge("couplet_origin_accounts_resident", "accounts").by(&[SHARD]).says(
         "Accounts in memory.",
         "Falls again when accounts are idle; it is most of the memory of an origin.",

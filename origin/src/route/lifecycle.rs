@@ -57,7 +57,7 @@ pub fn replace(ctx: &mut Ctx<'_>, older: SessionId) {
 }
 
 /// A session is ended by us, and its client is told why.
-fn expel(ctx: &mut Ctx<'_>, id: SessionId, condition: StreamCondition, text: &'static str) {
+pub fn expel(ctx: &mut Ctx<'_>, id: SessionId, condition: StreamCondition, text: &'static str) {
     ctx.close(id, condition, Some(text));
     end(ctx, id);
 }

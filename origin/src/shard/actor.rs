@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::cluster::lease::Lease;
 use crate::cluster::map::{Heard, OwnerMap};
 use crate::cluster::peers::Peers;
+use crate::directives::board::Board;
 use crate::link::{Edges, Owed};
 use crate::metrics::Hot;
 use crate::store::Store;
@@ -72,6 +73,8 @@ pub(crate) struct Surroundings {
     pub(crate) lease: Option<Arc<Lease>>,
     /// Who is told of slots that come and go.
     pub(crate) journal: Journal,
+    /// Which domains are served, and who is kept out.
+    pub(crate) board: Arc<Board>,
 }
 
 /// A shard at work.

@@ -12,7 +12,8 @@ use couplet_proto::slot::Slot;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 use tokio::sync::oneshot;
 
-use crate::admin::{Listed, Listing, Request};
+use super::expel::Why;
+use crate::admin::{Kicked, Listed, Listing, Request};
 use crate::auth::Step;
 use crate::hooks::{Answer, Asked, OnAnswer};
 use crate::onlook::{Watch, Watched};
@@ -59,6 +60,10 @@ pub enum Event {
     List(Box<Listing>, oneshot::Sender<Listed>),
     /// An operator looks on at an account.
     Watch(Box<WatchRequest>),
+    /// An operator ends sessions of this domain, at most so many.
+    Kick(Jid, usize, oneshot::Sender<Kicked>),
+    /// Other directives are up: sessions may have to end.
+    Directed,
     /// A second has passed.
     Tick,
 }
@@ -87,6 +92,7 @@ impl Event {
             | Self::Admin(..)
             | Self::List(..)
             | Self::Watch(_)
+            | Self::Kick(..)
             | Self::Tick => false,
             Self::Accepted(_)
             | Self::Routed(..)
@@ -94,6 +100,7 @@ impl Event {
             | Self::FromPeer(..)
             | Self::Settled(_)
             | Self::Rerouted(_)
+            | Self::Directed
             | Self::Tenure(..)
             | Self::Sleepers(..)
             | Self::Loaded(..)
@@ -220,6 +227,8 @@ pub(super) enum Work {
     EdgeLost(SessionId, EdgeId),
     /// Its client has not come back in time, or has too much waiting for it.
     Expire(SessionId),
+    /// An operator ends it, or its account may have none.
+    Expel(SessionId, Why),
     /// What it has waiting could not be stored: tried again.
     Sleep(SessionId),
     /// The slot is left: it is stored, wherever its connection is.
@@ -263,6 +272,7 @@ impl Work {
                 | Self::Detach(..)
                 | Self::EdgeLost(..)
                 | Self::Expire(_)
+                | Self::Expel(..)
                 | Self::Sleep(_)
                 | Self::Store(_)
                 | Self::Kept(..)

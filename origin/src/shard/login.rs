@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use crate::auth::{Context, Exchange, NONCE_BYTES, Step};
 use crate::clock::Now;
+use crate::directives::board::Bar;
 use crate::hooks::context::{Effect, Shared};
 use crate::hooks::{Answer, Ask, Asked, Ctx, Reply};
 use crate::metrics;
@@ -85,6 +86,8 @@ impl Login {
             .admit(&request.account, peer, ctx.now.mono);
         let (exchange, step) = match admitted {
             _ if full => (None, temporary_failure()),
+            // Or it was added just now, and this node has not heard of it.
+            _ if is_gone(ctx, &request.account) => (None, not_served()),
             Err(refusal) => (None, refusal),
             Ok(()) => {
                 let mut nonce = [0; NONCE_BYTES];
@@ -194,7 +197,7 @@ impl Login {
         } else if !throttle.admit_registration(request.peer, ctx.now.mono) {
             let text = "too many registrations from this address, try again later";
             Some(StanzaError::from(Condition::ResourceConstraint).with_text(text))
-        } else if ctx.account.exists() {
+        } else if ctx.account.exists() || is_barred(ctx) {
             // After the throttle: a conflict tells who has an account here.
             Some(Condition::Conflict.into())
         } else {
@@ -237,6 +240,12 @@ impl Login {
 }
 
 fn succeed(ctx: &mut Ctx<'_>, edge: EdgeId, connection: ConnectionId, data: Option<Bytes>) {
+    // Only whoever has the password learns of it (RFC 6120 §6.5.1).
+    if let Some(Bar::Banned) = ctx.shared.bar(&ctx.account.jid, ctx.now) {
+        tracing::info!(account = %ctx.account.jid, "login refused: the account is banned");
+        let text = Some("the account is disabled");
+        return refuse(ctx, edge, connection, SaslCondition::AccountDisabled, text);
+    }
     // The account may have been removed while the exchange ran.
     let Some(credentials) = &ctx.account.credentials else {
         return refuse(ctx, edge, connection, SaslCondition::NotAuthorized, None);
@@ -293,8 +302,12 @@ pub(super) fn resume(
     ctx.effect(Effect::ToEdge(edge, refused));
 }
 
+/// Whether a client is who it says, and may be here.
 fn is_proved(ctx: &Ctx<'_>, token: AuthToken) -> bool {
     let account = &*ctx.account;
+    if is_barred(ctx) {
+        return false;
+    }
     account.credentials.as_ref().is_some_and(|credentials| {
         let tokens = &ctx.shared.tokens;
         tokens.check(token, &account.jid, credentials, ctx.now.unix)
@@ -307,8 +320,8 @@ fn create(ctx: &mut Ctx<'_>, answer: Answer, asked: &Asked) -> Result<Reply, Sta
         return Ok(Reply::Later);
     };
     let answer = match answer {
-        // Somebody else may have been faster.
-        Answer::Derived(Some(_)) if ctx.account.exists() => {
+        // Somebody else may have been faster, or an operator.
+        Answer::Derived(Some(_)) if ctx.account.exists() || is_barred(ctx) => {
             request.error(&Condition::Conflict.into())
         }
         Answer::Derived(Some(credentials)) => {
@@ -351,6 +364,23 @@ fn refuse(
         text,
     };
     ctx.effect(Effect::ToEdge(edge, refused));
+}
+
+/// Whether nobody may have an account of this name, or not any more. To strangers it looks as if
+/// somebody had it.
+fn is_barred(ctx: &Ctx<'_>) -> bool {
+    ctx.shared.bar(&ctx.account.jid, ctx.now).is_some()
+}
+
+fn is_gone(ctx: &Ctx<'_>, account: &Jid) -> bool {
+    ctx.shared.bar(account, ctx.now) == Some(Bar::Gone)
+}
+
+fn not_served() -> Step {
+    Step::Failure {
+        condition: SaslCondition::TemporaryAuthFailure,
+        text: None,
+    }
 }
 
 fn temporary_failure() -> Step {

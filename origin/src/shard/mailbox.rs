@@ -13,7 +13,7 @@ use couplet_proto::slot::Slot;
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::event::{Event, WatchRequest};
-use crate::admin::{Error, Listed, Listing, Request};
+use crate::admin::{Error, Kicked, Listed, Listing, Request};
 use crate::onlook::{Watch, Watched};
 
 /// Events from edges that may wait in front of one shard.
@@ -108,6 +108,14 @@ impl Mailboxes {
         let event = Event::List(Box::new(listing), reply);
         self.of(shard).outer.send(event).await.ok()?;
         listed.await.ok()
+    }
+
+    /// Has a shard end sessions of a domain, at most so many; `None` when it has ended itself.
+    pub(crate) async fn kick(&self, shard: usize, domain: Jid, max: usize) -> Option<Kicked> {
+        let (reply, kicked) = oneshot::channel();
+        let event = Event::Kick(domain, max, reply);
+        self.of(shard).outer.send(event).await.ok()?;
+        kicked.await.ok()
     }
 }
 

@@ -16,7 +16,7 @@
 //! - `watching`: what an operator who looks on is shown.
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
-//! - `login`: exchanges, registration, binding.
+//! - `login`: exchanges, registration, binding. `expel`: sessions that operators end.
 //! - `overload`: how near the bounds the work is.
 //! - [`actor`]: the task that feeds a shard and carries its outputs out.
 //!
@@ -47,6 +47,8 @@ pub mod step;
 mod moves;
 
 mod gone;
+
+mod expel;
 
 mod read;
 
@@ -85,6 +87,9 @@ pub(crate) mod rig;
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod tests_expel;
 
 #[cfg(test)]
 mod tests_fan;

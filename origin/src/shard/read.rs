@@ -45,6 +45,7 @@ impl Shard {
         match read {
             Ok(()) => {
                 resident.is_loading = false;
+                self.note_barred(&resident);
                 while let Some(work) = resident.waiting.pop_front() {
                     self.handle(place, &mut resident, work, now);
                     if resident.is_loading {
@@ -173,6 +174,7 @@ impl Shard {
         self.try_doubtful();
         self.login.tick(now);
         self.watches.tick(now);
+        self.end_barred();
         let idle_ms = self.shared.config.limits.account_idle_secs * 1000;
         while let Some((since, place)) = self.idle.front().copied() {
             if since > 0 && now.mono.saturating_sub(since) < idle_ms {

@@ -56,6 +56,8 @@ pub struct Shard {
     pub(super) unread: Vec<Place>,
     /// Sessions without a connection, and when they are over, in monotonic milliseconds.
     pub(super) asleep: BTreeSet<(u64, SessionId)>,
+    /// Sessions whose accounts may have none: they end soon.
+    pub(super) barred: VecDeque<SessionId>,
     /// Addresses of services that asked to be called, and when, in monotonic milliseconds.
     pub(super) alarms: BTreeSet<(u64, Place)>,
     /// Sessions that change their presence too fast: the latest is sent each second.
@@ -128,6 +130,7 @@ impl Shard {
             idle: VecDeque::new(),
             unread: Vec::new(),
             asleep: BTreeSet::new(),
+            barred: VecDeque::new(),
             alarms: BTreeSet::new(),
             paced: Vec::new(),
             local: VecDeque::new(),

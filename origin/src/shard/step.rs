@@ -75,6 +75,8 @@ impl Shard {
             // The operator may have hung up.
             Event::List(listing, reply) => drop(reply.send(self.list(&listing))),
             Event::Watch(request) => self.watch(*request),
+            Event::Kick(domain, max, reply) => self.kick_some(&domain, max, reply),
+            Event::Directed => self.look_through(),
             Event::Tick => self.tick(),
         }
     }
@@ -221,12 +223,15 @@ impl Shard {
             is_ending: false,
         };
         let jid = attach.jid.clone();
+        if self.shared.bar(&jid, self.now).is_some() {
+            self.barred.push_back(attach.session);
+        }
         self.run(&jid, Work::Attach(edge, attach, comes), self.now);
     }
 
     /// Runs `work` on the account of a session. One that has just ended may still have some on
     /// its way.
-    fn run_for(&mut self, session: SessionId, work: Work) {
+    pub(super) fn run_for(&mut self, session: SessionId, work: Work) {
         match self.sessions.get(&session).copied() {
             Some(place) => self.run_at(place, work, self.now),
             // Brought just now, by an attachment that waits for the account to be read.
@@ -322,7 +327,9 @@ impl Shard {
         let cause = Cause::of(&work);
         let stanza = work.stanza().cloned();
         let ending = match &work {
-            Work::Detach(session, ..) | Work::Expire(session) => Some(*session),
+            Work::Detach(session, ..) | Work::Expire(session) | Work::Expel(session, _) => {
+                Some(*session)
+            }
             _ => None,
         };
         let existed = resident.account.exists();

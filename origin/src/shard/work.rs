@@ -11,6 +11,7 @@ use couplet_proto::{Jid, Stanza};
 
 use super::debts::DebtId;
 use super::event::{Answered, FannedStanzas, Receipt, Work};
+use super::expel;
 use super::login::Login;
 use super::output::Output;
 use super::residents::Resident;
@@ -62,6 +63,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
         Work::Detach(session, from, reason) => detach(ctx, session, from, reason),
         Work::EdgeLost(session, edge) => edge_lost(ctx, session, edge),
         Work::Expire(session) => expire(ctx, session),
+        Work::Expel(session, why) => expel::expel(ctx, session, why),
         Work::Sleep(session) => resumption::sleep(ctx, session),
         Work::Store(session) => resumption::store(ctx, session),
         Work::Kept(session, by) => resumption::kept(ctx, session, by),
@@ -225,11 +227,13 @@ fn admin(ctx: &mut Ctx<'_>, request: Request) {
         (Action::Add(credentials) | Action::SetPassword(credentials), _) => {
             ctx.put(CREDENTIALS, "", credentials.encode());
             ctx.account.credentials = Some(credentials);
-            Ok(())
+            Ok(0)
         }
+        (Action::Kick(only), _) => Ok(expel::kick(ctx, only.as_ref())),
         (Action::Remove, true) => {
+            let sessions = ctx.account.sessions.len();
             lifecycle::remove_account(ctx, None);
-            Ok(())
+            Ok(sessions)
         }
     };
     ctx.effect(Effect::Reply(Answering { reply, result }));
@@ -306,6 +310,7 @@ impl Cause {
             | Work::Attach(..)
             | Work::EdgeLost(..)
             | Work::Expire(_)
+            | Work::Expel(..)
             | Work::Kept(..)
             | Work::Sleep(_)
             | Work::Store(_)

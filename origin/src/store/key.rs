@@ -1,8 +1,8 @@
 //! Keys: every stored key is made and read here.
 //!
 //! ```text
-//! format, seed,
-//! secret         01 name
+//! format, seed, secret,
+//! directives     01 name
 //! owner          02 slot
 //! account        03 length(domain) domain local
 //! sleeper        04 slot owner
@@ -62,6 +62,11 @@ pub(super) fn seed() -> Key {
 /// What only the origins of the cluster know.
 pub(super) fn secret() -> Key {
     [&[META], "secret".as_bytes()].concat()
+}
+
+/// What operators have ordered.
+pub(super) fn directives() -> Key {
+    [&[META], "directives".as_bytes()].concat()
 }
 
 /// Who owns a slot.
@@ -315,6 +320,7 @@ mod tests {
         assert_eq!(owner(slot()), b"\x02\x01\x02");
         assert_eq!(sleeper(slot(), &jid("a@b/c")), b"\x04\x01\x02a@b");
         assert_eq!(secret(), b"\x01secret");
+        assert_eq!(directives(), b"\x01directives");
         assert_eq!(
             (format(), seed()),
             (b"\x01format".into(), b"\x01seed".into())

@@ -13,6 +13,8 @@ pub mod embedded;
 
 pub mod redis;
 
+mod directives;
+
 mod key;
 
 #[cfg(test)]
@@ -29,6 +31,8 @@ use couplet_proto::link::epoch::Epoch;
 pub use couplet_proto::link::id::LogId;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{Seed, Slot};
+
+use crate::directives::Directives;
 
 /// A future the store returns.
 pub type Answer<'a, T, E = Error> = pin::Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
@@ -225,6 +229,13 @@ pub trait Store: Send + Sync + 'static {
         max: usize,
     ) -> Answer<'_, Vec<Jid>>;
 
+    /// What operators have ordered; nothing at version 0 where nobody ever has.
+    fn directives(&self) -> Answer<'_, Directives>;
+
+    /// Puts another document in the place of what operators have ordered, if that is still of the
+    /// version `expected`; whether it was. After an error it may or may not have been done.
+    fn set_directives<'a>(&'a self, expected: u64, next: &'a Directives) -> Answer<'a, bool>;
+
     /// Writes a consistent copy into the folder `to`, which must not exist or be empty, while
     /// everything goes on. The copy can be used as a data folder.
     fn backup<'a>(&'a self, to: &'a Path) -> Answer<'a, ()>;
@@ -335,6 +346,8 @@ pub struct View {
     pub members: Vec<(Member, i64)>,
     /// Changes with every change of owners or pins.
     pub version: u64,
+    /// The version of what operators have ordered: [`Store::directives`].
+    pub directives: u64,
 }
 
 /// The owner of a slot.

@@ -873,6 +873,35 @@ pub struct OriginBatch {
     pub owned: ::prost::alloc::vec::Vec<Owned>,
     #[prost(message, repeated, tag = "3")]
     pub frames: ::prost::alloc::vec::Vec<OriginFrame>,
+    /// When the lane begins, as soon as the origin knows them, and when they are others. An edge that
+    /// does not know them does without.
+    #[prost(message, optional, tag = "4")]
+    pub rules: ::core::option::Option<Rules>,
+}
+/// What operators have ordered while the cluster runs, all of it, as far as edges have a part in it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Rules {
+    /// Grows with every change; an edge follows the highest it is told on any lane.
+    #[prost(uint64, tag = "1")]
+    pub version: u64,
+    #[prost(message, repeated, tag = "2")]
+    pub bans: ::prost::alloc::vec::Vec<NetworkBan>,
+    /// Domains served besides those an edge is configured with.
+    #[prost(string, repeated, tag = "3")]
+    pub domains: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// No client is let in from there.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct NetworkBan {
+    /// 4 or 16 bytes.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub address: ::prost::bytes::Bytes,
+    /// How many bits of it count.
+    #[prost(uint32, tag = "2")]
+    pub prefix: u32,
+    /// How long it lasts from now, in milliseconds; without, until it is lifted.
+    #[prost(uint64, optional, tag = "3")]
+    pub left_ms: ::core::option::Option<u64>,
 }
 /// Generated client implementations.
 pub mod link_client {

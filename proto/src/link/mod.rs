@@ -22,13 +22,17 @@ pub mod age;
 
 pub mod peer;
 
+pub mod rules;
+
 pub mod wire;
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use epoch::Epoch;
 use frame::{Frame, ToEdge, ToOrigin};
+use rules::Rules;
 
 use crate::slot::Slot;
 
@@ -92,4 +96,7 @@ pub trait Downlink: Send + Sync + 'static {
     /// The ways to these slots' owners have changed. The edge's sessions of each attach by the
     /// new one, if there is one, and [`ToOrigin::Expect`] comes before them.
     fn rerouted(&self, slots: &[Slot]);
+
+    /// From now on these are the rules, instead of those before.
+    fn ruled(&self, _rules: &Arc<Rules>) {}
 }

@@ -37,7 +37,7 @@ GET accounts?domain=a.example&max=-1 |  | 400 | cannot be read
 GET accounts?domain=c.example |  | 404 | c.example
 GET accounts?domain=x@a.example |  | 400 | x@a.example
 GET accounts?domain=a.example&domain=b.example |  | 400 | duplicate
-GET domains |  | 200 | {"domains":[{"name":"b.example"},{"name":"a.example"}]}
+GET domains |  | 200 | {"domains":[{"name":"b.example","is_configured":false},{
 DELETE $ |  | 204 |
 DELETE $ |  | 404 | no such account
 DELETE accounts/r%40a.example%2Fx |  | 400 | resource

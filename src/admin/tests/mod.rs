@@ -1,5 +1,6 @@
 //! Tests of the port with a server that only pretends.
 
+mod bans;
 mod exchanges;
 mod openapi;
 mod scopes;
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
+use couplet_origin::clerk::Wanted;
+use couplet_origin::directives::{self, Directives, Target};
 use couplet_proto::Jid;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
@@ -19,15 +22,19 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 
 use super::{
-    Access, Accounts, AskNode, AskSessions, AskTrace, Backend, Cluster, Health, Node, NodeState,
-    NodeTold, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots, Traced, edge_router, router,
-    serve,
+    Access, Accounts, AskNode, AskSessions, AskTrace, Backend, Cluster, Health, Kicked, Node,
+    NodeState, NodeTold, Orders, PAGE_MAX, Pin, Refusal, Removal, Session, SlotState, Slots,
+    Traced, edge_router, router, serve,
 };
 use crate::config::{Admin, Grant, Scope, Settings, Shown};
 use crate::telemetry::Metrics;
 
 #[derive(Clone, Default)]
-struct Pretended(Arc<Mutex<BTreeMap<String, String>>>, Arc<Mutex<Vec<Pin>>>);
+struct Pretended(
+    Arc<Mutex<BTreeMap<String, String>>>,
+    Arc<Mutex<Vec<Pin>>>,
+    Arc<Mutex<Directives>>,
+);
 
 impl Backend for Pretended {
     fn name(&self) -> &'static str {
@@ -129,6 +136,55 @@ impl Accounts for Pretended {
 
     async fn backup(&self, _: PathBuf) -> Result<(), Refusal> {
         Ok(())
+    }
+}
+
+impl Orders for Pretended {
+    fn is_configured(&self, domain: &Jid) -> bool {
+        domain.as_str() == "a.example"
+    }
+
+    async fn add_domain(&self, _: Jid, by: &str) -> Result<(), Refusal> {
+        assert!(!by.is_empty());
+        Ok(())
+    }
+
+    async fn remove_domain(&self, _: Jid, removal: Removal, _: &str) -> Result<(), Refusal> {
+        match removal {
+            Removal::Empty => Err(Refusal::Conflict("it has accounts".to_owned())),
+            Removal::Forced | Removal::WithAccounts => Ok(()),
+        }
+    }
+
+    fn bans(&self) -> Vec<directives::Ban> {
+        self.2.lock().expect("not poisoned").bans.clone()
+    }
+
+    async fn ban(&self, wanted: Wanted) -> Result<directives::Ban, Refusal> {
+        let ban = directives::Ban {
+            target: wanted.target,
+            reason: wanted.reason,
+            by: wanted.by,
+            since: 1_000_000,
+            until: wanted.secs.map(|secs| 1_000_000 + 1000 * secs),
+        };
+        self.2.lock().expect("not poisoned").ban(ban.clone());
+        Ok(ban)
+    }
+
+    async fn lift(&self, target: Target, _: &str) -> Result<(), Refusal> {
+        match self.2.lock().expect("not poisoned").lift(&target) {
+            true => Ok(()),
+            false => Err(Refusal::Unknown("not banned".to_owned())),
+        }
+    }
+
+    async fn kick(&self, jid: Jid) -> Result<Kicked, Refusal> {
+        let ended = if jid.is_full() { 1 } else { 2 };
+        Ok(Kicked {
+            ended,
+            are_left: false,
+        })
     }
 }
 

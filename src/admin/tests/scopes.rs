@@ -46,6 +46,27 @@ DELETE accounts/r%40b.example     |                                      | 204 |
 DELETE accounts/r%40a.example     |                                      | 204 | 403 | 404
 PUT pins/0-9                      | {"group":"a"}                        | 204 | 403 | 403
 DELETE pins/0-9                   |                                      | 204 | 403 | 403
+DELETE sessions/r%40a.example     |                                      | 200 | 403 | 200
+DELETE sessions/r%40A.example%2Fx |                                      | 200 | 403 | 200
+DELETE sessions/r%40b.example     |                                      | 200 | 403 | 403
+DELETE sessions/r%40b.example%2Fa.example |                              | 200 | 403 | 403
+DELETE sessions/a.example         |                                      | 200 | 403 | 200
+DELETE sessions/B.example         |                                      | 200 | 403 | 403
+DELETE sessions/a.example%2Fx     |                                      | 400 | 403 | 400
+GET bans                          |                                      | 200 | 200 | 200
+POST bans                         | {"target":"r@a.example"}             | 201 | 403 | 201
+POST bans                         | {"target":"r@B.example"}             | 201 | 403 | 403
+POST bans                         | {"target":"192.0.2.7"}               | 201 | 403 | 403
+POST bans                         | {"target":"a.example"}               | 400 | 403 | 400
+POST bans                         | {"target":"0.0.0.0/0"}               | 400 | 403 | 400
+DELETE bans/r%40a.example         |                                      | 204 | 403 | 404
+DELETE bans/r%40b.example         |                                      | 204 | 403 | 403
+DELETE bans/192.0.2.7%2F32        |                                      | 204 | 403 | 403
+PUT domains/c.example             |                                      | 201 | 403 | 403
+PUT domains/a%40b                 |                                      | 400 | 403 | 403
+DELETE domains/c.example          |                                      | 409 | 403 | 403
+DELETE domains/c.example?force=true |                                    | 204 | 403 | 403
+DELETE domains/a.example?accounts=true |                                 | 204 | 403 | 403
 POST backup                       | {"directory":"/srv/copy"}            | 204 | 403 | 403
 POST drain                        |                                      | 202 | 403 | 403
 POST drain?node=o2                 |                                      | 202 | 403 | 403
@@ -109,7 +130,10 @@ async fn each_scope_opens_what_it_is_for() {
 /// The path as the operation has it.
 fn shape(path: &str) -> String {
     let path = path.split('?').next().unwrap_or_default();
-    let parts = path.split('/').map(|part| match part {
+    let parts = path.split('/').enumerate().map(|(place, part)| match part {
+        _ if place == 1 && path.starts_with("domains/") => "{domain}",
+        _ if place == 1 && path.starts_with("bans/") => "{target}",
+        _ if place == 1 && path.starts_with("sessions/") => "{jid}",
         part if part.contains("%40") => "{jid}",
         part if part.starts_with(|c: char| c.is_ascii_digit()) => "{range}",
         part => part,

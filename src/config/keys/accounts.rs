@@ -67,6 +67,16 @@ pub(super) const KEYS: &[Key] = &[
             .map(|value| s.origin.limits.account_idle_secs = value)
     })
     .shown(|s| json!(s.origin.limits.account_idle_secs)),
+    key("limits.bans", |s, g| {
+        g.number(0..=100_000)
+            .map(|value| s.origin.limits.bans = value)
+    })
+    .shown(|s| json!(s.origin.limits.bans)),
+    key("limits.added_domains", |s, g| {
+        g.number(0..=10_000)
+            .map(|value| s.origin.limits.added_domains = value)
+    })
+    .shown(|s| json!(s.origin.limits.added_domains)),
     key("limits.commit_timeout_secs", |s, g| {
         g.number(1..=300)
             .map(|value| s.origin.limits.commit_timeout_secs = value)

@@ -4,6 +4,7 @@
 mod edges;
 mod network;
 mod operators;
+mod ordered;
 mod origins;
 mod ownership;
 mod rooms;
@@ -46,6 +47,9 @@ pub(crate) const ALL: &[Case] = &[
     }),
     ("all_restarted_behind_balancer", |it| {
         Box::pin(edges::rolling_behind_balancer(it))
+    }),
+    ("what_is_ordered_is_so_everywhere", |it| {
+        Box::pin(ordered::everywhere(it))
     }),
     ("store_killed", |it| Box::pin(store::killed(it))),
     ("store_paused", |it| Box::pin(store::paused(it))),

@@ -11,7 +11,7 @@ use couplet_proto::link::frame::{Frame, ToEdge};
 use couplet_proto::link::wire::hello::{Hello, Role};
 use couplet_proto::link::wire::lists::Lists;
 use couplet_proto::link::wire::v1::link_client::LinkClient;
-use couplet_proto::link::wire::{down, owned, v1};
+use couplet_proto::link::wire::{down, owned, rules, v1};
 use couplet_proto::slot::{Seed, Slot};
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 use super::Settings;
 use super::lane::Lane;
 use super::owners::Owners;
+use super::told::Told;
 use crate::clock::Clock;
 
 /// Calls origins.
@@ -34,6 +35,7 @@ pub(super) struct Caller {
     next_lane: AtomicU64,
     /// The lanes that stand: an origin may be found at several addresses.
     reached: Mutex<HashSet<Reached>>,
+    told: Told,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
@@ -64,9 +66,15 @@ impl Caller {
             seed: watch::Sender::new(None),
             next_lane: AtomicU64::new(1),
             reached: Mutex::default(),
+            told: Told::new(),
             metrics: Arc::new(Metrics::new("origin")),
             clock: settings.clock,
         }
+    }
+
+    /// The version of the rules that are followed, once an origin has told some.
+    pub(super) fn ruled(&self) -> watch::Receiver<Option<u64>> {
+        self.told.version()
     }
 
     /// The cluster's seed, once an origin has told it.
@@ -131,6 +139,9 @@ impl Caller {
         if !stale.is_empty() {
             lane.accept(0, stale);
         }
+        if let Some(told) = message.rules {
+            self.follow(lane, &told);
+        }
         let count = message.frames.len();
         if count == 0 {
             return;
@@ -150,6 +161,17 @@ impl Caller {
         let refused = self.downlink.send(&mut frames);
         // Those left out as well: the origin counts what it has sent.
         lane.accept(count as u64, refused);
+    }
+
+    fn follow(&self, lane: &Lane, told: &v1::Rules) {
+        let (rules, unreadable) = rules::decode(told);
+        if unreadable > 0 {
+            self.metrics.unreadable.increment(unreadable as u64);
+            warn!(unreadable, "rules of an origin are left out");
+        }
+        let downlink = &self.downlink;
+        self.told
+            .tell(lane.id, rules, |rules| downlink.ruled(rules));
     }
 
     fn tell(&self, changed: &[Slot]) {
@@ -198,6 +220,10 @@ impl Drop for Standing<'_> {
         let caller = self.caller;
         self.lane.close();
         let lost = caller.owners.forget(&self.lane);
+        let downlink = &caller.downlink;
+        caller
+            .told
+            .forget(self.lane.id, |rules| downlink.ruled(rules));
         let mut reached = caller
             .reached
             .lock()

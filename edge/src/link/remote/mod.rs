@@ -8,6 +8,7 @@
 //! - `call`: one lane as it lives, from greeting to loss.
 //! - `owners`: which lane leads to which slot's owner.
 //! - `lane`: what waits for one origin.
+//! - `told`: what operators have ordered, as each origin tells it.
 //!
 //! Every lane is a link of its own: when one is lost, only its slots have no way until an origin
 //! announces them on another.
@@ -18,10 +19,13 @@ mod owners;
 
 mod lane;
 
+mod told;
+
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use couplet_link::config::Entry;
 use couplet_link::dial::Dialer;
@@ -31,11 +35,16 @@ use couplet_proto::link::frame::ToOrigin;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::link::{Downlink, Refused, Route, Uplink, Waiting};
 use couplet_proto::slot::{Seed, Slot};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use self::call::Caller;
 use self::owners::Owners;
 use crate::clock::Clock;
+
+/// How long rules are waited for: origins of the version before tell none.
+const RULES_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What an edge needs to find its origins.
 #[derive(Debug, Clone)]
@@ -59,6 +68,8 @@ pub struct Settings {
 pub struct Remote {
     seed: Seed,
     owners: Arc<Owners>,
+    /// The version of the rules that are followed.
+    ruled: watch::Receiver<Option<u64>>,
     pool: Dialing,
 }
 
@@ -74,7 +85,7 @@ impl Remote {
     pub async fn start(settings: Settings, downlink: Arc<dyn Downlink>) -> Self {
         let owners = Arc::new(Owners::new(settings.lanes));
         let caller = Arc::new(Caller::new(&settings, Arc::clone(&owners), downlink));
-        let mut seed = caller.seed();
+        let (mut seed, ruled) = (caller.seed(), caller.ruled());
         let dialer = Dialer::new(settings.credentials);
         let pool = Pool::new(caller, dialer, settings.lanes);
         let pool = Dialing(tokio::spawn(follow(settings.origins, pool)));
@@ -83,7 +94,17 @@ impl Remote {
         Self {
             seed: seed.expect("waited for, and the pool holds its sender"),
             owners,
+            ruled,
             pool,
+        }
+    }
+
+    /// Waits until an origin has told what operators have ordered, and not for long.
+    pub async fn ruled(&self) {
+        let mut ruled = self.ruled.clone();
+        let told = timeout(RULES_PATIENCE, ruled.wait_for(Option::is_some));
+        if told.await.is_err() {
+            tracing::info!("no origin has told rules: going on without");
         }
     }
 

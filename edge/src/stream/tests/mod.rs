@@ -4,8 +4,8 @@
 //!
 //! ```text
 //! > xml      the client sends
-//! * event    secured [binding…], deadline, silent, shutdown, gone, lost, ping ID, origin-gone,
-//!            settled N, delivered N, ask
+//! * event    secured [binding…], deadline, silent, shutdown, banned, gone, lost, ping ID,
+//!            origin-gone, settled N, delivered N, ask
 //! v frame    the origin answers
 //! < xml      the server has said exactly this since the last line that made something happen
 //! ! action   then this must be done
@@ -37,6 +37,7 @@ use couplet_proto::{Jid, Stanza};
 use self::words::{binding, describe, frame};
 use super::{Action, Actions, Caps, Event, Secured, Setup, Stream};
 use crate::framing::{Budget, Framer};
+use crate::rules::Domains;
 
 /// Our header, its id replaced.
 const HEADER: &str = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' \
@@ -100,9 +101,9 @@ struct Player {
 
 fn setup() -> Setup {
     Setup {
-        domains: ["localhost", "capulet.lit"]
-            .map(|domain| Jid::parse(domain).expect("valid"))
-            .into(),
+        domains: Arc::new(Domains::new(
+            ["localhost", "capulet.lit"].map(|domain| Jid::parse(domain).expect("valid")),
+        )),
         offers_tls: true,
         require_tls: true,
         registration_open: false,
@@ -236,6 +237,7 @@ impl Player {
             "deadline" => Event::Deadline,
             "silent" => Event::Silent,
             "shutdown" => Event::Shutdown,
+            "banned" => Event::Banned,
             "gone" => Event::ClientGone(Detached::Closed),
             "lost" => Event::ClientGone(Detached::Lost),
             "ping" => Event::Ping(words.next().expect("an id")),

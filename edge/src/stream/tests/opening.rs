@@ -322,3 +322,25 @@ fn whitespace_keeps_alive_and_means_nothing() {
     player.feed(b" \n \t ");
     player.expect_nothing("the end");
 }
+
+#[test]
+fn domains_are_served_from_when_they_are_added_until_they_are_removed() {
+    let setup = setup();
+    let domains = Arc::clone(&setup.domains);
+    let other = Jid::parse("other.example").expect("valid");
+    let open = "> <?xml version='1.0'?><stream:stream xmlns='jabber:client' \
+                xmlns:stream='http://etherx.jabber.org/streams' to='other.example' version='1.0'>";
+    let begin = || {
+        let mut player = Player::new(setup.clone());
+        player.line("* secured tls-exporter tls-server-end-point");
+        player.line(open);
+        player.said()
+    };
+    assert!(begin().contains("<host-unknown "));
+    domains.serve_also(std::slice::from_ref(&other));
+    let said = begin();
+    assert!(said.contains("from='other.example'"), "{said}");
+    assert!(said.contains("<stream:features>"), "{said}");
+    domains.serve_also(&[]);
+    assert!(begin().contains("<host-unknown "));
+}

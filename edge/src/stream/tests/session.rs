@@ -208,3 +208,10 @@ fn the_client_is_pinged_by_its_host() {
          ! up 1 <iq type='result' id='p1' to='localhost'/>",
     );
 }
+
+#[test]
+fn who_is_banned_is_told_and_does_not_come_back() {
+    let end = error("policy-violation", "no client is let in from there");
+    let end = end.replace("! close", "! up detach Closed\n! close");
+    check(&format!("* banned\n< {end}"));
+}

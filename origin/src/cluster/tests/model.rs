@@ -10,6 +10,7 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{SLOTS, Seed, Slot};
 
+use crate::directives::Directives;
 use crate::store::{
     Answer, Batch, Error, Log, LogId, Member, Owner, Pin, Registry, Snapshot, Span, Store, Table,
     View,
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) leases: Vec<(Member, u64)>,
     pub(crate) pins: Vec<Pin>,
     pub(crate) version: u64,
+    pub(crate) directives: Directives,
+    pub(crate) accounts: Vec<Jid>,
     pub(crate) is_away: bool,
 }
 
@@ -49,6 +52,8 @@ impl World {
             leases: Vec::new(),
             pins: Vec::new(),
             version: 1,
+            directives: Directives::default(),
+            accounts: Vec::new(),
             is_away: false,
         }
     }
@@ -64,6 +69,7 @@ impl World {
                 .map(|(member, ends)| (member.clone(), left(*ends)))
                 .collect(),
             version: self.version,
+            directives: self.directives.version,
         }
     }
 
@@ -234,8 +240,32 @@ impl Store for Model {
         })
     }
 
-    fn accounts(&self, _: Box<str>, _: Option<Box<str>>, _: usize) -> Answer<'_, Vec<Jid>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn accounts(&self, domain: Box<str>, _: Option<Box<str>>, _: usize) -> Answer<'_, Vec<Jid>> {
+        Box::pin(async move {
+            self.reach(|world| {
+                let accounts = world.accounts.iter();
+                accounts
+                    .filter(|jid| jid.domain() == &*domain)
+                    .cloned()
+                    .collect()
+            })
+        })
+    }
+
+    fn directives(&self) -> Answer<'_, Directives> {
+        Box::pin(async move { self.reach(|world| world.directives.clone()) })
+    }
+
+    fn set_directives<'a>(&'a self, expected: u64, next: &'a Directives) -> Answer<'a, bool> {
+        Box::pin(async move {
+            self.reach(|world| {
+                let is_expected = world.directives.version == expected;
+                if is_expected {
+                    world.directives = next.clone();
+                }
+                is_expected
+            })
+        })
     }
 
     fn backup<'a>(&'a self, _: &'a Path) -> Answer<'a, ()> {

@@ -12,10 +12,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::model::Model;
 use super::{Running, SETTINGS};
+use crate::clerk::Clerk;
 use crate::clock::Clock;
 use crate::cluster::keeper::Message;
 use crate::cluster::lease::{Heart, Lease};
 use crate::cluster::map::{OwnerMap, Way};
+use crate::config::Config;
 use crate::link::{Lane, Owed};
 use crate::shard::Event;
 use crate::shard::event::Change;
@@ -38,6 +40,8 @@ impl Lane for Corrected {
     fn moved(&self, _: Slot) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
+
+    fn tell_rules(&self) {}
 }
 
 fn slot(number: u16) -> Slot {
@@ -67,6 +71,10 @@ fn heart(model: &Model, node: &NodeId) -> (Heart, mpsc::Receiver<Message>) {
     };
     model.world().owners[0] = Some(owner(&node.0, 1));
     model.world().owners[1] = Some(owner("b/1", 2));
+    let store = Arc::new(model.clone());
+    let parts = crate::Parts::new(Config::default(), store).expect("sound");
+    let clerk = Clerk::new(parts.surroundings, &parts.config.limits);
+    let clerk = Arc::new(clerk);
     let (keeper, told) = mpsc::channel(8);
     let heart = Heart {
         lease: Arc::new(Lease::new(Clock::start())),
@@ -75,6 +83,7 @@ fn heart(model: &Model, node: &NodeId) -> (Heart, mpsc::Receiver<Message>) {
         member: watch::channel(member(node)).1,
         keeper,
         settings: SETTINGS,
+        clerk,
         is_doubtful: false,
     };
     (heart, told)

@@ -5,23 +5,29 @@ use std::sync::Arc;
 use couplet_link::metrics::Metrics;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Delivery, Frame, ToEdge};
-use couplet_proto::link::id::ConnectionId;
+use couplet_proto::link::id::{ConnectionId, NodeId};
+use couplet_proto::link::wire::v1;
 use couplet_proto::slot::Slot;
 use couplet_proto::xmpp::ns;
-use couplet_proto::{Element, Kind, Stanza, Type};
-use futures_util::FutureExt;
+use couplet_proto::{Element, Jid, Kind, Stanza, Type};
+use futures_util::{FutureExt, StreamExt};
 
 use super::super::outbound::EdgeLane;
 use super::super::{Lane, Owed};
-use crate::cluster::map::OwnerMap;
+use crate::cluster::announce::Announcer;
+use crate::cluster::tests::model::Model;
+use crate::config::Config;
+use crate::directives::{AddedDomain, Directives};
+use crate::shard::actor::Surroundings;
 
 fn lane() -> EdgeLane {
-    EdgeLane::of(
-        1,
-        4,
-        Arc::new(OwnerMap::new()),
-        Arc::new(Metrics::new("edge")),
-    )
+    let store = Arc::new(Model::new(NodeId("o".into())));
+    let parts = crate::Parts::new(Config::default(), store).expect("sound");
+    lane_of(&parts.surroundings)
+}
+
+fn lane_of(surroundings: &Surroundings) -> EdgeLane {
+    EdgeLane::of(1, 4, surroundings, Arc::new(Metrics::new("edge")))
 }
 
 fn deliveries(count: usize, text: &str) -> Vec<Frame<ToEdge>> {
@@ -98,4 +104,46 @@ fn a_lane_with_too_much_in_it_is_cut() {
     // Not one of the debts is forgotten.
     let unpaid = lane.close().remove(&0).expect("unpaid");
     assert_eq!(unpaid, (0..80).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn an_edge_is_told_the_rules_first_and_when_they_change() {
+    let store = Arc::new(Model::new(NodeId("o".into())));
+    let parts = crate::Parts::new(Config::default(), store).expect("sound");
+    let board = Arc::clone(&parts.surroundings.board);
+    let lane = Arc::new(lane_of(&parts.surroundings));
+    let announced = Arc::new(Announcer::new()).subscribe();
+    let mut messages = Box::pin(Arc::clone(&lane).messages(v1::Hello::default(), announced));
+    let mut next = async || messages.next().await.expect("open");
+    assert!(next().await.hello.is_some());
+    // Nothing is known yet, and what is owned does not wait for that.
+    assert_eq!(next().await.rules, None);
+    let directives = |version, domains: &[&str]| {
+        let mut directives = Directives {
+            version,
+            ..Directives::default()
+        };
+        for domain in domains {
+            directives.add(AddedDomain {
+                domain: Jid::parse(domain).expect("a domain"),
+                by: "".into(),
+                since: 0,
+            });
+        }
+        directives
+    };
+    board.post(directives(3, &[]));
+    lane.tell_rules();
+    let told = next().await.rules.expect("told");
+    assert_eq!((told.version, told.domains.len()), (3, 0));
+    // What changes faster than it is told is told once, as it stands.
+    for version in 4..9 {
+        board.post(directives(version, &["b.example"]));
+        lane.tell_rules();
+    }
+    let told = next().await.rules.expect("told");
+    assert_eq!((told.version, told.domains.len()), (8, 1));
+    lane.send(&mut deliveries(1, "a"), &mut owed(0, &[]));
+    let message = next().await;
+    assert_eq!((message.rules, message.frames.len()), (None, 1));
 }

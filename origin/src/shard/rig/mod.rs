@@ -3,6 +3,8 @@
 //! Nothing happens by itself: [`Rig::run`] carries events until there are none. Commits may be
 //! held back and made to fail.
 
+mod directing;
+
 mod faults;
 
 mod looking;
@@ -37,6 +39,7 @@ use super::state::Shard;
 use crate::auth::{Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::Config;
+use crate::directives::board::{Board, Configured};
 use crate::features::FEATURES;
 use crate::hooks::context::Shared;
 use crate::hooks::pipeline::Pipeline;
@@ -162,8 +165,11 @@ impl Rig {
         let mut features = FEATURES.to_vec();
         features.push(&POISON);
         let shared = Arc::new(Shared {
-            domains: vec![jid("x")],
-            services: config.muc.services.iter().map(|it| jid(it)).collect(),
+            board: Arc::new(Board::new(Configured {
+                domains: vec![jid("x")],
+                services: config.muc.services.iter().map(|it| jid(it)).collect(),
+                adds_services: config.muc.adds_services,
+            })),
             pipeline: Pipeline::new(&features).expect("no clash"),
             throttle: Throttle::new(1000, 1000),
             started_unix: 1_000_000,

@@ -14,8 +14,9 @@ use rand::TryRng;
 use super::lock::make_folder;
 use super::value::{Drawn, Format, Length, Owner, Value};
 use super::{OpenError, Options, backup, mend};
+use crate::directives::Directives;
 use crate::store::key::{self, Key, Loaded};
-use crate::store::{Error, Log, LogId, Snapshot, Span, Table};
+use crate::store::{Error, Log, LogId, Snapshot, Span, Table, directives};
 
 /// The version of all keys and values together.
 const FORMAT: u32 = 1;
@@ -324,6 +325,15 @@ impl Disk {
             accounts.push(jid.ok_or_else(|| corrupt_key(&key))?);
         }
         Ok(accounts)
+    }
+
+    /// What operators have ordered.
+    pub(super) fn directives(&self) -> Result<Directives, Error> {
+        let value = self.value(&key::directives())?;
+        value.map_or_else(
+            || Ok(Directives::default()),
+            |value| directives::decode(&value),
+        )
     }
 
     pub(super) fn sleepers(&self, slot: Slot) -> Result<Vec<Jid>, Error> {

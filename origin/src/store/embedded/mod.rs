@@ -39,7 +39,8 @@ use self::disk::{Disk, Drawings};
 use self::lock::Lock;
 use self::meter::Meter;
 use self::writer::{Job, Writer};
-use super::{Answer, Batch, Error, Log, LogId, Snapshot, Span, Store, Table};
+use super::{Answer, Batch, Error, Log, LogId, Snapshot, Span, Store, Table, directives};
+use crate::directives::Directives;
 
 /// What an operator or a test may choose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -281,6 +282,19 @@ impl Store for Embedded {
         max: usize,
     ) -> Answer<'_, Vec<Jid>> {
         self.read(move |disk| disk.accounts(&domain, after.as_deref(), max))
+    }
+
+    fn directives(&self) -> Answer<'_, Directives> {
+        self.read(Disk::directives)
+    }
+
+    fn set_directives<'a>(&'a self, expected: u64, next: &'a Directives) -> Answer<'a, bool> {
+        let value = directives::encode(next);
+        Box::pin(self.ask(move |answer| Job::Direct {
+            expected,
+            value,
+            answer,
+        }))
     }
 
     fn backup<'a>(&'a self, to: &'a Path) -> Answer<'a, ()> {

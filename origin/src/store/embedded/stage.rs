@@ -53,6 +53,11 @@ impl<'a> Stage<'a> {
         self.group.insert(key::owner(slot), Some(owner.to_value()));
     }
 
+    /// Takes what operators have ordered into the group.
+    pub(super) fn set_directives(&mut self, value: Bytes) {
+        self.group.insert(key::directives(), Some(value));
+    }
+
     /// What the group changes.
     pub(super) fn finish(self) -> Layer {
         self.group

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::{SLOTS, Slot};
 use tokio::sync::{mpsc, oneshot};
@@ -60,6 +61,12 @@ pub(super) enum Job {
         node: Box<str>,
         slots: Vec<Slot>,
         answer: oneshot::Sender<Result<Vec<(Slot, Epoch)>, Error>>,
+    },
+    /// Put another document in the place of the directives of this version.
+    Direct {
+        expected: u64,
+        value: Bytes,
+        answer: oneshot::Sender<Result<bool, Error>>,
     },
 }
 
@@ -128,6 +135,14 @@ impl Writer {
                     let claimed = self.claim(node, &slots);
                     let _ = answer.send(claimed);
                 }
+                Job::Direct {
+                    expected,
+                    value,
+                    answer,
+                } => {
+                    let directed = self.direct(expected, value);
+                    let _ = answer.send(directed);
+                }
                 Job::Commit {
                     batch,
                     queued,
@@ -159,7 +174,7 @@ impl Writer {
                     bytes += value_bytes(&batch);
                     group.push((batch, Waiting { queued, answer }));
                 }
-                Ok(claim) => return Some(claim),
+                Ok(other) => return Some(other),
                 Err(_) => return None,
             }
         }
@@ -227,6 +242,18 @@ impl Writer {
             self.owners[slot.index()] = Some(owner);
         }
         Ok(epochs)
+    }
+
+    fn direct(&mut self, expected: u64, value: Bytes) -> Result<bool, Error> {
+        let disk = self.disk()?;
+        if guarded(|| disk.directives())?.version != expected {
+            return Ok(false);
+        }
+        let mut stage = Stage::new(&disk);
+        stage.set_directives(value);
+        let written = self.write(&disk, stage);
+        written.inspect_err(|error| self.meter.count_error(error))?;
+        Ok(true)
     }
 
     /// Refuses a batch of any but the stored owner at exactly the stored epoch.

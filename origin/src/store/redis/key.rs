@@ -7,6 +7,7 @@
 //! couplet:{cluster}:owners    hash  slot → what `own` says, for reading
 //! couplet:{cluster}:version         grows with `owners` and `pins`
 //! couplet:{cluster}:pins
+//! couplet:{cluster}:directives      "version value": bans, and domains added
 //! couplet:{s0042}:own               "epoch node": the fence
 //! couplet:{s0042}:done              "store number": the last request
 //! couplet:{s0042}:accounts    zset  domain NUL local
@@ -39,6 +40,7 @@ pub(super) enum Shared {
     Owners,
     Version,
     Pins,
+    Directives,
 }
 
 /// Makes the keys of one store.
@@ -78,6 +80,7 @@ impl Keys {
             Shared::Owners => "owners",
             Shared::Version => "version",
             Shared::Pins => "pins",
+            Shared::Directives => "directives",
         };
         format!("{}{{cluster}}:{name}", self.prefix)
     }

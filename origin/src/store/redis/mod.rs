@@ -29,6 +29,8 @@
 
 mod registry;
 
+mod directives;
+
 mod commit;
 
 mod read;
@@ -74,6 +76,7 @@ use self::script::{Call, Script};
 pub use self::url::UrlError;
 use self::url::{Address, Kind};
 use super::{Answer, Batch, Error, Log, LogId, Snapshot, Span, Store, Table};
+use crate::directives::Directives;
 
 /// The version of all keys and values together.
 const FORMAT: u32 = 1;
@@ -305,6 +308,15 @@ impl Store for Redis {
     ) -> Answer<'_, Vec<Jid>> {
         let read = self.read_accounts(domain, after, max);
         Box::pin(self.meter.of(Act::Read, read))
+    }
+
+    fn directives(&self) -> Answer<'_, Directives> {
+        Box::pin(self.meter.of(Act::Registry, self.read_directives()))
+    }
+
+    fn set_directives<'a>(&'a self, expected: u64, next: &'a Directives) -> Answer<'a, bool> {
+        let swapped = self.swap_directives(expected, next);
+        Box::pin(self.meter.of(Act::Registry, swapped))
     }
 
     fn backup<'a>(&'a self, _to: &'a Path) -> Answer<'a, ()> {

@@ -132,6 +132,7 @@ impl Redis {
             Shared::Members,
             Shared::Version,
             Shared::Seed,
+            Shared::Directives,
         ];
         let call = Call::new(keys.map(|key| self.keys.shared(key)))
             .with(me.node.0.as_bytes().to_vec())
@@ -153,6 +154,7 @@ impl Redis {
         let mut view = View {
             members: Vec::new(),
             version: read(next())?,
+            directives: read(next())?,
         };
         while let Some(node) = answer.next() {
             let mut next = || answer.next().unwrap_or(Value::Nil);

@@ -46,6 +46,8 @@ pub(super) static LEAVE: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/leave.lua")));
 pub(super) static PIN: LazyLock<Script> =
     LazyLock::new(|| Script::new(include_str!("lua/pin.lua")));
+pub(super) static DIRECT: LazyLock<Script> =
+    LazyLock::new(|| Script::new(include_str!("lua/direct.lua")));
 
 // === impl Script ===
 

@@ -2,6 +2,7 @@
 //!
 //! A behaviour is a function of any store; [`suite`] makes a test of each for one store.
 
+mod directives;
 mod logs;
 pub(super) mod owned;
 
@@ -12,6 +13,9 @@ use bytes::Bytes;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::slot::Slot;
 
+pub(super) use self::directives::{
+    directives_are_replaced_where_they_are_as_expected, of_changes_at_once_one_is_made,
+};
 pub(super) use self::logs::{
     a_log_is_read_backwards_and_between_two_places, a_log_is_read_in_pages,
     an_append_repeated_changes_nothing, an_entry_is_replaced_where_there_is_one,
@@ -52,6 +56,8 @@ macro_rules! suite {
             large_values_are_kept,
             what_cannot_be_stored_is_refused_alone,
             concurrent_commits_are_all_kept,
+            directives_are_replaced_where_they_are_as_expected,
+            of_changes_at_once_one_is_made,
         );
     };
     (@apart $open:expr; $($behaviour:ident,)+) => {

@@ -5,6 +5,7 @@
 //! - [`owned`]: which slots somebody owns.
 //! - [`up`], [`down`], [`peer`]: the frames.
 //! - [`lists`]: the receivers of fans that both ends of a lane remember.
+//! - [`rules`]: what operators have ordered.
 //!
 //! A peer is trusted, but may be older, newer or mistaken: what is not understood is an
 //! [`Undecodable`] that costs one frame, and never a panic.
@@ -29,6 +30,8 @@ pub mod down;
 pub mod peer;
 
 pub mod lists;
+
+pub mod rules;
 
 mod stanza;
 

@@ -25,6 +25,9 @@ const SENTENCES: &[&str] = &[
     "the session cannot be read now, try again",
     "the session may still be found, try again",
     "the session has ended",
+    "the session was ended by an operator",
+    "the account is disabled",
+    "this domain is not served here any more",
 ];
 
 pub(super) fn mechanism(name: &str) -> Option<&'static str> {

@@ -334,3 +334,42 @@ async fn an_origin_of_another_cluster_is_refused() {
     another(&remote, SEVEN, None).await;
     assert_eq!(way(&remote, 8), None);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_newest_rules_are_followed_whoever_tells_them() {
+    let mut first = Origin::start(hello("o1", 1)).await;
+    let mut second = Origin::start(hello("o2", 2)).await;
+    let settings = settings(&[first.address, second.address], 1);
+    let (remote, heard) = start(settings).await;
+    let (one, two) = (first.called().await, second.called().await);
+    let tell = async |called: &Called, version, domains: &[&str]| {
+        let message = v1::OriginBatch {
+            rules: Some(v1::Rules {
+                version,
+                domains: domains.iter().map(|&domain| domain.to_owned()).collect(),
+                ..v1::Rules::default()
+            }),
+            ..v1::OriginBatch::default()
+        };
+        called.say(message).await;
+    };
+    let versions = || -> Vec<(u64, usize)> {
+        let rules = heard.rules.lock().expect("whole");
+        let rules = rules.iter();
+        rules
+            .map(|rules| (rules.version, rules.domains.len()))
+            .collect()
+    };
+    tell(&one, 4, &["a.example"]).await;
+    within(remote.ruled()).await;
+    assert_eq!(versions(), [(4, 1)]);
+    tell(&two, 3, &[]).await;
+    tell(&two, 5, &["a.example", "romeo@a.example", "b.example"]).await;
+    until("new rules", || versions().len() == 2).await;
+    assert_eq!(versions(), [(4, 1), (5, 2)]);
+    // The one that knew them is gone: the other will hear of them, and is believed until then.
+    drop(two);
+    second.kill().await;
+    until("the rules of the other", || versions().len() == 3).await;
+    assert_eq!(versions()[2], (4, 1));
+}

@@ -13,6 +13,7 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{NodeId, SessionId};
 use couplet_proto::link::peer::Owned;
+use couplet_proto::link::rules::Rules;
 use couplet_proto::link::wire::hello::{Hello, Role};
 use couplet_proto::link::wire::lists::Lists;
 use couplet_proto::link::wire::v1::link_server::{Link, LinkServer};
@@ -61,6 +62,7 @@ pub(super) struct Service {
 pub(super) struct Heard {
     pub(super) frames: Mutex<Vec<Frame<ToEdge>>>,
     pub(super) rerouted: Mutex<Vec<Slot>>,
+    pub(super) rules: Mutex<Vec<Arc<Rules>>>,
 }
 
 // === impl Origin ===
@@ -228,6 +230,10 @@ impl Downlink for Heard {
 
     fn rerouted(&self, slots: &[Slot]) {
         self.rerouted.lock().expect("whole").extend(slots);
+    }
+
+    fn ruled(&self, rules: &Arc<Rules>) {
+        self.rules.lock().expect("whole").push(Arc::clone(rules));
     }
 }
 

@@ -12,6 +12,7 @@ use rand::rngs::StdRng;
 use crate::auth::{Throttle, Tokens};
 use crate::clock::Now;
 use crate::config::{Config, Muc};
+use crate::directives::board::{Board, Configured};
 use crate::features::FEATURES;
 use crate::features::muc::room::Room;
 use crate::features::muc::settings::Settings;
@@ -56,8 +57,11 @@ impl Stage {
         configure(&mut config.muc);
         Self {
             shared: Shared {
-                domains: vec![jid("x")],
-                services: vec![jid("rooms.x")],
+                board: Arc::new(Board::new(Configured {
+                    domains: vec![jid("x")],
+                    services: vec![jid("rooms.x")],
+                    adds_services: true,
+                })),
                 pipeline: Pipeline::new(FEATURES).expect("no clash"),
                 throttle: Throttle::new(1000, 1000),
                 started_unix: 0,

@@ -1,7 +1,7 @@
--- Renews the lease of a member. Answers the seed, the version of the view, and for each member
--- its id, how many milliseconds its lease lasts, and its description.
+-- Renews the lease of a member. Answers the seed, the version of the view, that of the directives,
+-- and for each member its id, how many milliseconds its lease lasts, and its description.
 --
--- KEYS: leases, members, version, seed.
+-- KEYS: leases, members, version, seed, directives.
 -- ARGV: id, milliseconds, description, after how many milliseconds a silent one is forgotten.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -12,7 +12,12 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ended)) do
   redis.call('ZREM', KEYS[1], member)
   redis.call('HDEL', KEYS[2], member)
 end
-local answer = { redis.call('GET', KEYS[4]), tonumber(redis.call('GET', KEYS[3]) or 0) }
+local directives = string.match(redis.call('GETRANGE', KEYS[5], 0, 20), '^%d+')
+local answer = {
+  redis.call('GET', KEYS[4]),
+  tonumber(redis.call('GET', KEYS[3]) or 0),
+  tonumber(directives or 0),
+}
 local leases = redis.call('ZRANGE', KEYS[1], 0, -1, 'WITHSCORES')
 for at = 1, #leases, 2 do
   local description = redis.call('HGET', KEYS[2], leases[at])

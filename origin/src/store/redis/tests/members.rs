@@ -7,7 +7,8 @@ use couplet_proto::slot::Slot;
 
 use super::server::IN_TIME;
 use super::{open, open_at};
-use crate::store::{Error, Member, Pin, Registry};
+use crate::directives::Directives;
+use crate::store::{Error, Member, Pin, Registry, Store};
 
 pub(super) fn member(name: &str) -> Member {
     Member {
@@ -109,5 +110,23 @@ async fn pins_are_replaced_as_a_whole() {
     assert_eq!(store.pins().await.expect("read"), [pin(5, 6, "")]);
     server.ask(&["SET", "couplet:{cluster}:pins", "garbage"]);
     let read = store.pins().await;
+    assert!(matches!(read, Err(Error::Corrupt(_))), "{read:?}");
+}
+
+#[tokio::test]
+async fn a_beat_tells_which_directives_there_are() {
+    let (store, server) = open().await;
+    let me = member("juliet");
+    let version = async || store.beat(&me, 4000).await.expect("beats").directives;
+    assert_eq!(version().await, 0);
+    let next = Directives {
+        version: 41,
+        ..Directives::default()
+    };
+    assert!(store.set_directives(0, &next).await.expect("set"));
+    assert_eq!(version().await, 41);
+    server.ask(&["SET", "couplet:{cluster}:directives", "garbage"]);
+    assert_eq!(version().await, 0);
+    let read = store.directives().await;
     assert!(matches!(read, Err(Error::Corrupt(_))), "{read:?}");
 }

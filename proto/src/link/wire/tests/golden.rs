@@ -197,6 +197,7 @@ fn origin_batch() -> v1::OriginBatch {
     v1::OriginBatch {
         hello: Some(hello(Role::Origin).encode()),
         owned: owned::encode(&announcements()),
+        rules: None,
         frames: {
             let mut lists = Lists::default();
             let frames = from_origin().into_iter().chain(fans());
