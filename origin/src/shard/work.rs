@@ -24,6 +24,14 @@ use crate::session::outbox::Entry;
 use crate::session::{At, Session};
 use crate::store::{self, CREDENTIALS};
 
+/// When a stanza entered: now, if its edge is of a version that does not say.
+fn entered_or(entered: u64, now: u64) -> u64 {
+    match entered {
+        0 => now.max(1),
+        entered => entered,
+    }
+}
+
 /// Runs `work` on the account of `ctx`.
 pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
     match work {
@@ -39,11 +47,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
                 number,
                 part: Source::OWN,
             });
-            // An edge of an older version does not measure.
-            let entered = match entered {
-                0 => ctx.now.mono.max(1),
-                entered => entered,
-            };
+            let entered = entered_or(entered, ctx.now.mono);
             route::sent(ctx, stanza, entered);
         }
         Work::Answer {
