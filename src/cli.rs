@@ -38,6 +38,8 @@ pub(crate) enum Command {
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
     },
+    /// Log a client in and out again, to see whether one can: exit code 0 if so
+    CheckLogin(CheckLogin),
     /// Make the certificates by which the nodes of a cluster know each other
     MakeLinkCertificates {
         /// A folder for ca.pem, edge.pem, origin.pem and their keys
@@ -75,6 +77,29 @@ pub(crate) struct Config {
     /// Override one key, as often as needed: --set 'c2s.listen=["127.0.0.1:25222"]'
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+}
+
+/// As whom to log in, and where.
+#[derive(Debug, Args)]
+pub(crate) struct CheckLogin {
+    /// An account, such as romeo@example.org
+    pub(crate) jid: String,
+    /// A file whose first line is the password
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: PathBuf,
+    /// Where clients connect; without, the domain at port 5222 (5223 with --direct-tls)
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) server: Option<String>,
+    /// Who has signed the server's certificate, or the certificate itself, PEM; without, whom the
+    /// system trusts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// TLS from the first byte, instead of STARTTLS
+    #[arg(long)]
+    pub(crate) direct_tls: bool,
+    /// How long it may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    pub(crate) timeout_secs: u64,
 }
 
 /// Manage a running server.
@@ -122,12 +147,18 @@ pub(crate) enum CtlCommand {
         /// Only whether they can: needs no token
         #[arg(long)]
         probe: bool,
+        /// Ask the origin of this name, by way of the one at --server
+        #[arg(long, conflicts_with = "probe", value_name = "NAME")]
+        node: Option<String>,
     },
     /// List the settings in force, and where each came from
     Config {
         /// Only keys that begin so: limits, admin.listen
         #[arg(value_name = "KEY-PREFIX")]
         prefix: Option<String>,
+        /// Ask the origin of this name, by way of the one at --server
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
     },
     /// List the domains of accounts
     Domains,
@@ -153,6 +184,17 @@ pub(crate) enum CtlCommand {
         #[arg(long, value_name = "NAME")]
         node: Option<String>,
     },
+    /// Show the stanzas of an account or a session as they pass, until interrupted
+    Trace {
+        /// A bare address for all sessions of the account, a full one for one of them
+        jid: String,
+        /// Show all of each stanza; needs a token with bodies = true, and the audit log tells
+        #[arg(long)]
+        bodies: bool,
+        /// End after so many seconds
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+    },
     /// Make the node leave: an origin gives its slots away, an edge sends its clients away and ends
     Drain {
         /// Let an origin take its share again
@@ -168,6 +210,9 @@ pub(crate) enum CtlCommand {
             conflicts_with = "undo"
         )]
         wait: Option<u64>,
+        /// Make the origin of this name leave, by way of the one at --server
+        #[arg(long, value_name = "NAME")]
+        node: Option<String>,
     },
     /// Hold ranges of slots to groups of origins
     #[command(subcommand)]

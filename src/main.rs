@@ -6,6 +6,7 @@
 //! - [`config`]: one file, the environment and `--set`, checked as a whole.
 //! - [`role`]: what runs in this process; in which order it starts and stops.
 //! - [`ctl`]: a client of a running server's admin port.
+//! - [`login`]: a client that logs in, to see whether one can.
 //! - [`admin`]: that port.
 //! - [`certificate`]: reads certificates, makes one if there is none, tells when one ends.
 //! - [`folder`]: what the server writes for itself.
@@ -22,6 +23,7 @@ mod cli;
 mod config;
 mod ctl;
 mod folder;
+mod login;
 mod role;
 mod shutdown;
 mod specifications;
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Origin(given) => run(Role::Origin, given),
         Command::Ctl(command) => block_on(async { Ok(ctl::run(command).await) }),
         Command::CheckConfig { file, role, set } => Ok(check(&Sources::new(Some(file), set), role)),
+        Command::CheckLogin(asked) => block_on(async { Ok(login::run(asked).await) }),
         Command::MakeLinkCertificates {
             directory,
             if_missing,

@@ -5,6 +5,9 @@
 //! SIGTERM, SIGINT   stop accepting, tell clients, finish commits; exit code 0
 //! a second one      exit at once; exit code 1. What was acknowledged is stored all the same.
 //! ```
+//!
+//! Who was told to leave by other means is not told twice by the first signal: whatever stops
+//! processes sends one after its hooks, and the hook may have been `couplet ctl drain`.
 
 use std::process::ExitCode;
 
@@ -18,6 +21,15 @@ pub(crate) enum Wish {
     Reload,
     /// Stop in good order.
     Stop,
+}
+
+/// Who wanted this process to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum By {
+    /// A signal.
+    Signal,
+    /// An operator, at the admin port.
+    Operator,
 }
 
 /// The signals this process listens to.
@@ -53,15 +65,20 @@ impl Signals {
         }
     }
 
-    /// Runs the drain; a second request to stop cuts it short. Not cancel-safe.
-    pub(crate) async fn guard(mut self, drain: impl Future<Output = ()>) -> ExitCode {
+    /// Runs the drain; a second signal to stop cuts it short. Not cancel-safe.
+    pub(crate) async fn guard(mut self, by: By, drain: impl Future<Output = ()>) -> ExitCode {
+        let mut is_told = by == By::Signal;
         tokio::pin!(drain);
         loop {
             tokio::select! {
                 () = &mut drain => return ExitCode::SUCCESS,
-                wish = self.next() => if wish == Wish::Stop {
-                    tracing::warn!("asked to stop again: stopping at once");
-                    return ExitCode::FAILURE;
+                wish = self.next() => match wish {
+                    Wish::Stop if is_told => {
+                        tracing::warn!("asked to stop again: stopping at once");
+                        return ExitCode::FAILURE;
+                    }
+                    Wish::Stop => is_told = true,
+                    Wish::Reload => {}
                 },
             }
         }

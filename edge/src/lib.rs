@@ -10,6 +10,7 @@
 //! - [`stream`]: negotiation and session, without I/O.
 //! - [`framing`]: bytes in, whole elements out.
 //! - `link`: towards the origins; what waits for each connection.
+//! - [`sampling`]: which stanzas are followed.
 //! - [`metrics`]: what is counted.
 //! - [`clock`]: what time it is.
 //!
@@ -33,6 +34,8 @@ pub mod framing;
 
 mod link;
 
+pub mod sampling;
+
 pub mod metrics;
 
 pub mod clock;
@@ -50,6 +53,7 @@ use tokio::time::MissedTickBehavior;
 
 pub use crate::config::{CertificatePaths, Config, Drain, Limits};
 pub use crate::link::remote::{Remote, Settings as RemoteSettings};
+pub use crate::sampling::Sampling;
 
 use crate::clock::Clock;
 use crate::connection::{Edgewide, TICK_MS};
@@ -159,6 +163,12 @@ impl Edge {
     /// The origin's way to this edge.
     pub fn downlink(&self) -> Arc<dyn Downlink> {
         Arc::clone(&self.edge.link) as Arc<dyn Downlink>
+    }
+
+    /// Follows some of the stanzas from now on; false when it does so already. Connections that
+    /// exist go on without.
+    pub fn follow(&self, sampling: Sampling) -> bool {
+        self.edge.link.sampling.set(sampling).is_ok()
     }
 
     /// Opens the sockets and lets clients in. Returns the addresses bound, which differ from

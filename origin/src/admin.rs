@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use couplet_proto::Jid;
 use couplet_proto::link::id::EdgeId;
@@ -9,9 +10,14 @@ use couplet_proto::slot::Slot;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::auth::Credentials;
+use crate::onlook::{Ask, Watch, Watched};
 use crate::store::Store;
+
+/// How often is looked whether something has passed.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A request to the owner of an account.
 #[derive(Debug)]
@@ -110,6 +116,13 @@ pub enum Error {
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
+    /// Nobody has begun to look on, or has not asked for too long, or another node owns the account
+    /// now.
+    #[error("the account is not watched here, or not any more: begin again")]
+    NotWatched,
+    /// So many accounts are watched here already.
+    #[error("{0} accounts are watched on this origin already")]
+    WatchedEnough(usize),
 }
 
 /// The operator's entrance to an origin.
@@ -217,6 +230,27 @@ impl Admin {
             listed.sessions.truncate(listing.max);
         }
         Ok(listed)
+    }
+
+    /// Lets an operator look on at an account, which must be one of ours. A reading that finds
+    /// nothing waits for something, about so long.
+    ///
+    /// # Errors
+    /// [`Error::NotWatched`], [`Error::WatchedEnough`], [`Error::Moving`]; and what no account can
+    /// be.
+    pub async fn watch(&self, watch: Watch, patience: Duration) -> Result<Watched, Error> {
+        self.check(&watch.jid.to_bare())?;
+        let slot = Slot::of(self.inner.store.seed(), &watch.jid);
+        let deadline = Instant::now() + patience;
+        loop {
+            let watched = self.inner.mailboxes.watch(slot, watch.clone()).await;
+            let watched = watched.ok_or(Error::Stopping)??;
+            let is_news = !watched.records.is_empty() || watched.skipped > 0;
+            if is_news || watch.ask == Ask::Open || Instant::now() >= deadline {
+                return Ok(watched);
+            }
+            tokio::time::sleep(WATCH_PAUSE).await;
+        }
     }
 
     /// Writes a consistent copy of the store into the folder `to` while everything goes on.

@@ -139,6 +139,9 @@ pub struct Cluster {
     pub lease_ms: u64,
     /// Slots that may be on their way from living owners to this node at once.
     pub moves_max: usize,
+    /// For how long after it has joined no slots are asked of living owners who stay, in
+    /// milliseconds: as long as a name server may take to tell of this node.
+    pub join_wait_ms: u64,
 }
 
 /// In-band registration (XEP-0077).
@@ -241,6 +244,7 @@ impl Default for Cluster {
             beat_ms: 500,
             lease_ms: 4000,
             moves_max: 16,
+            join_wait_ms: 0,
         }
     }
 }

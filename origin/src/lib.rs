@@ -7,6 +7,7 @@
 //! - [`admin`]: what an operator may ask.
 //! - [`shard`]: the one owner of a group of slots; events in, effects out, group commit.
 //! - [`auth`]: who may become a session.
+//! - [`onlook`]: the stanzas of an account, for an operator who looks on.
 //! - [`route`]: where a stanza goes.
 //! - [`mod@features`]: the extensions, one file each.
 //! - [`hooks`]: the contract between router and features.
@@ -22,6 +23,8 @@ pub mod cluster;
 pub mod admin;
 
 pub mod shard;
+
+pub mod onlook;
 
 pub mod route;
 
@@ -41,8 +44,8 @@ pub mod clock;
 
 pub mod metrics;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -52,6 +55,7 @@ use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::{EdgeId, NodeId};
 use couplet_proto::link::{Downlink, Uplink};
 use couplet_proto::slot::{SLOTS, Slot};
+use couplet_proto::trace::Tracer;
 use rand::Rng;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
@@ -81,6 +85,7 @@ pub struct Origin {
     surroundings: Surroundings,
     cluster: Option<Cluster>,
     domains: Vec<Jid>,
+    tracer: Arc<OnceLock<Arc<dyn Tracer>>>,
     stop: watch::Sender<bool>,
     /// For what goes on until the shards have ended.
     halt: watch::Sender<bool>,
@@ -187,8 +192,11 @@ impl Parts {
             started_unix: surroundings.clock.now().unix,
             is_clustered: surroundings.lease.is_some(),
             tokens: Tokens::new(surroundings.store.secret()),
+            tracer: Arc::default(),
+            watched: Arc::default(),
             config,
         });
+        let tracer = Arc::clone(&shared.tracer);
         let (stop, stopping) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let mut rng = admin::system_rng();
@@ -208,6 +216,7 @@ impl Parts {
             surroundings,
             cluster: None,
             domains,
+            tracer,
             stop,
             halt: watch::Sender::new(false),
             shards: Mutex::new(tasks),
@@ -307,6 +316,12 @@ impl Origin {
             self.domains.clone(),
             self.surroundings.iterations,
         )
+    }
+
+    /// What is done with stanzas that are followed is told to `tracer` from now on; false when it
+    /// is told to another already.
+    pub fn follow(&self, tracer: Arc<dyn Tracer>) -> bool {
+        self.tracer.set(tracer).is_ok()
     }
 
     /// From now on `operator` answers what the operators of other origins ask of this one.

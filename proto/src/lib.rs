@@ -8,6 +8,7 @@
 //! - [`link`]: what edges and origins say to each other.
 //! - [`metric`]: what is measured, and what that means.
 //! - [`journal`]: what is written down of clients and slots.
+//! - [`trace`]: how a sampled stanza is followed from node to node.
 //!
 //! **Invariant:** nothing here opens a socket, reads a clock or draws a random number.
 
@@ -20,7 +21,10 @@ pub mod ring;
 pub mod link;
 
 pub mod journal;
+
 pub mod metric;
+
+pub mod trace;
 
 pub use xmpp::element::Element;
 pub use xmpp::jid::Jid;

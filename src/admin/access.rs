@@ -39,6 +39,7 @@ struct Policy {
 struct Token {
     name: String,
     scope: Scope,
+    sees_bodies: bool,
     digest: Digest,
 }
 
@@ -49,6 +50,8 @@ pub(super) struct Caller {
     pub(super) name: String,
     /// What it opens.
     pub(super) scope: Scope,
+    /// Whether it opens what stands in stanzas too.
+    pub(super) sees_bodies: bool,
 }
 
 /// Why nobody knows who asks.
@@ -130,6 +133,8 @@ impl Access {
                 Some(from) if from.ip().to_canonical().is_loopback() => Ok(Caller {
                     name: LOOPBACK.to_owned(),
                     scope: Scope::Server,
+                    // That is asked for by name.
+                    sees_bodies: false,
                 }),
                 _ => Err(Stranger::Silent),
             };
@@ -155,6 +160,7 @@ impl Policy {
             tokens.push(Token {
                 name: grant.name.clone(),
                 scope: grant.scope.clone(),
+                sees_bodies: grant.bodies,
                 digest: digest(&grant.file)?,
             });
         }
@@ -185,6 +191,7 @@ impl Token {
         Caller {
             name: self.name.clone(),
             scope: self.scope.clone(),
+            sees_bodies: self.sees_bodies,
         }
     }
 }

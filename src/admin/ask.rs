@@ -102,6 +102,16 @@ impl<B> Ask<B> {
         Ok((&self.shared.backend, account))
     }
 
+    /// The backend, for what concerns an account or one of its sessions, and the address as those
+    /// are compared.
+    pub(super) fn session(&self, text: &str) -> Result<(&B, Jid), Refusal> {
+        self.name(text);
+        let wrong = |_| Refusal::Malformed(format!("{text:?} is not an address"));
+        let jid = Jid::parse(text).map_err(wrong)?;
+        self.may(&jid)?;
+        Ok((&self.shared.backend, jid))
+    }
+
     /// The domains to which the caller is confined; `None` when to none.
     pub(super) fn confined(&self) -> Option<&[String]> {
         match &self.caller.scope {
@@ -127,7 +137,7 @@ impl<B> Ask<B> {
 
 /// Says which scope is needed, and which one there is.
 pub(super) fn forbidden(caller: &Caller, needed: &str) -> Refusal {
-    let Caller { name, scope } = caller;
+    let Caller { name, scope, .. } = caller;
     Refusal::Forbidden(format!(
         "this needs a token with {needed}; the token {name:?} has {scope}"
     ))

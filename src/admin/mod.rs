@@ -16,7 +16,7 @@
 //!
 //! - [`guard`], [`access`]: who gets through, and as whom.
 //! - [`operation`], [`ask`]: one thing that can be asked; one request for it.
-//! - [`accounts`], [`cluster`], [`sessions`], [`node`]: what can be asked, by subject.
+//! - [`accounts`], [`cluster`], [`sessions`], [`trace`], [`node`]: what can be asked, by subject.
 //! - [`openapi`]: the document about it, made from the operations.
 //! - [`audit`], [`metrics`]: what is kept of requests.
 
@@ -32,6 +32,7 @@ mod openapi;
 mod operation;
 mod refusal;
 mod sessions;
+mod trace;
 
 #[cfg(test)]
 mod tests;
@@ -63,9 +64,10 @@ pub(crate) use access::Access;
 pub(crate) use accounts::{AccountPage, Backup, Domains, NewAccount, Password};
 pub(crate) use cluster::{Node, NodeState, Nodes, Pin, PinTo, Pins, SlotState, Slots, SlotsTold};
 pub(crate) use guard::HEADER as GUARD_HEADER;
-pub(crate) use node::{Configuration, Health, Told};
+pub(crate) use node::{AskNode, Configuration, Health, NodeTold, Told, here};
 pub(crate) use refusal::{Problem, Refusal};
 pub(crate) use sessions::{AskSessions, Session, SessionPage};
+pub(crate) use trace::{AskTrace, TraceBegin, Traced, TracedChild, TracedStanza, TracedWay};
 
 /// The most accounts or sessions in one answer.
 pub(crate) const PAGE_MAX: usize = 1000;
@@ -81,6 +83,16 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the port asks of every node.
 pub(crate) trait Backend: Send + Sync + 'static {
+    /// The name of this node.
+    fn name(&self) -> &str;
+
+    /// Asks another node, by its name.
+    fn ask_node(
+        &self,
+        node: &str,
+        question: AskNode,
+    ) -> impl Future<Output = Result<NodeTold, Refusal>> + Send;
+
     /// Whether clients can log in here, or by way of this node.
     fn is_ready(&self) -> bool;
 
@@ -139,6 +151,9 @@ pub(crate) trait Cluster: Accounts {
         ask: AskSessions,
     ) -> impl Future<Output = Result<Vec<Session>, Refusal>> + Send;
 
+    /// Stanzas of an account, as they pass its owner.
+    fn trace(&self, ask: AskTrace) -> impl Future<Output = Result<Traced, Refusal>> + Send;
+
     /// Ranges of slots held to groups of origins.
     fn pins(&self) -> impl Future<Output = Result<Vec<Pin>, Refusal>> + Send;
 
@@ -170,6 +185,7 @@ fn operations<B: Cluster>() -> Vec<Operation<B>> {
     let mut operations = edge_operations();
     operations.extend(accounts::operations());
     operations.extend(sessions::operations());
+    operations.extend(trace::operations());
     operations.extend(cluster::operations());
     operations
 }

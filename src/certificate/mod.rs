@@ -1,5 +1,6 @@
 //! Certificates: reads those of the operator, makes one if there is none, tells when one ends.
 
+mod change;
 mod link;
 mod self_signed;
 mod watch;
@@ -13,6 +14,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
 
+pub(crate) use change::Changes;
 pub(crate) use link::{
     EDGE_NAME, ORIGIN_NAME, are_made as are_link_certificates_made, make as make_link_certificates,
 };

@@ -8,7 +8,7 @@ use couplet_edge::CertificatePaths;
 use couplet_proto::Jid;
 
 use super::{Mistake, Pair, Place, Places, Role, Settings};
-use crate::certificate;
+use crate::{certificate, telemetry};
 
 /// Checks everything together, and completes what follows from it.
 pub(super) fn together(
@@ -24,6 +24,7 @@ pub(super) fn together(
     }
     check.listeners(settings, role);
     check.admin(settings);
+    check.trace(settings);
     if role != Role::Origin {
         check.certificates(settings);
         check.limits(settings);
@@ -154,6 +155,30 @@ impl Check<'_> {
                 }
                 None => taken.push((address, key)),
             }
+        }
+    }
+
+    /// There is a way to the collector, and a build that can go it.
+    fn trace(&mut self, settings: &Settings) {
+        let Some(endpoint) = &settings.trace.endpoint else {
+            return;
+        };
+        if !telemetry::HAS_SPANS {
+            let message = "this build cannot send traces: take one with the feature `otel` \
+                           (cargo build --release --features otel), or take this out";
+            self.mistake("trace.endpoint", message);
+        }
+        let url = endpoint.parse::<hyper::Uri>().ok();
+        let is_plain = |url: &hyper::Uri| {
+            url.scheme_str() == Some("http") && url.host().is_some() && url.path() == "/"
+        };
+        if !url.as_ref().is_some_and(is_plain) {
+            let message = format!(
+                "{endpoint:?} is not the address of an OTLP collector for gRPC such as \
+                 \"http://127.0.0.1:4317\"; TLS is not spoken to it: let one on this machine, or \
+                 in this pod, pass the spans on"
+            );
+            self.mistake("trace.endpoint", message);
         }
     }
 

@@ -10,9 +10,11 @@
 //! **Invariant:** every mistake is reported, not the first: an operator corrects a file once.
 
 mod check;
+mod defaults;
 mod keys;
 mod layer;
 mod link;
+mod node;
 mod place;
 mod shown;
 mod tokens;
@@ -30,10 +32,12 @@ mod tests_rooms;
 mod tests_shown;
 #[cfg(test)]
 mod tests_tokens;
+#[cfg(test)]
+mod tests_trace;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -81,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// What is written about who comes and goes.
     pub(crate) access_log: AccessLog,
+    /// Which stanzas are followed from node to node.
+    pub(crate) trace: Trace,
 }
 
 /// The store of a cluster. Prints without its URL, in which there may be a password.
@@ -128,6 +134,8 @@ pub(crate) struct Cluster {
     pub(crate) group: String,
     /// Slots it takes over at once from origins that live.
     pub(crate) moves: usize,
+    /// Seconds until it asks for them.
+    pub(crate) join_wait_secs: u64,
 }
 
 /// Certificates for clients as the operator gave them.
@@ -174,6 +182,8 @@ pub(crate) struct Token {
     pub(crate) scope: Option<Scope>,
     /// Of the scope domain: which ones.
     pub(crate) domains: Option<Vec<String>>,
+    /// Whether it opens what stands in stanzas.
+    pub(crate) bodies: bool,
 }
 
 /// A token.
@@ -185,6 +195,8 @@ pub(crate) struct Grant {
     pub(crate) file: PathBuf,
     /// What it opens.
     pub(crate) scope: Scope,
+    /// Whether it opens what stands in stanzas too.
+    pub(crate) bodies: bool,
 }
 
 /// What a token opens.
@@ -205,6 +217,19 @@ pub(crate) struct Log {
     pub(crate) level: String,
     /// For people or for machines.
     pub(crate) format: Format,
+}
+
+/// Which stanzas are followed from node to node.
+#[derive(Debug, Clone)]
+pub(crate) struct Trace {
+    /// The collector that hears of it, as `http://host:port`; `None`: nothing is followed.
+    pub(crate) endpoint: Option<String>,
+    /// Which fraction of the clients' stanzas is followed.
+    pub(crate) sample: f64,
+    /// Whether the collector is shown whole addresses.
+    pub(crate) addresses: bool,
+    /// Under which name it knows the nodes.
+    pub(crate) service_name: String,
 }
 
 /// How a line of the log looks.
@@ -336,17 +361,6 @@ fn unknown(given: &layer::Given) -> Mistake {
     Mistake::new(&name, given.place.clone(), message)
 }
 
-/// The name of this machine, without its domain.
-fn host_name() -> String {
-    let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy();
-    let short = name.split('.').next().unwrap_or_default();
-    match short {
-        "" => "localhost".to_owned(),
-        short => short.to_owned(),
-    }
-}
-
 // === impl Role ===
 
 impl std::fmt::Display for Role {
@@ -371,97 +385,7 @@ impl std::fmt::Display for Scope {
     }
 }
 
-// === impl Settings ===
-
-impl Default for Settings {
-    fn default() -> Self {
-        let everywhere = |port| vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))];
-        let edge = couplet_edge::Config {
-            listen: everywhere(5222),
-            tls_listen: everywhere(5223),
-            drain: couplet_edge::config::Drain {
-                per_second: 1000,
-                ..couplet_edge::config::Drain::default()
-            },
-            ..couplet_edge::Config::default()
-        };
-        let node = host_name();
-        Self {
-            data: PathBuf::from("couplet-data"),
-            drain_secs: 20,
-            edge,
-            embedded: couplet_origin::store::embedded::Options::default(),
-            redis: Redis::default(),
-            origin: couplet_origin::Config {
-                node: node.clone(),
-                muc: rooms(),
-                ..couplet_origin::Config::default()
-            },
-            link: Link {
-                listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5291)),
-                advertise: None,
-                origins: Vec::new(),
-                ca: None,
-                identity: Pair::default(),
-                insecure: false,
-                lanes: 4,
-            },
-            cluster: Cluster {
-                weight: 100,
-                group: String::new(),
-                moves: couplet_origin::config::Cluster::default().moves_max,
-            },
-            node,
-            tls: Tls::default(),
-            admin: Admin {
-                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5290)),
-                hosts: Vec::new(),
-                token_file: None,
-                tokens: BTreeMap::new(),
-                grants: Vec::new(),
-                audit_file: None,
-            },
-            log: Log {
-                level: "info".to_owned(),
-                format: Format::Text,
-            },
-            access_log: AccessLog {
-                folder: None,
-                format: LineFormat::W3c,
-                fields: Field::all(),
-                rotate_bytes: 100 << 20,
-                rotate_secs: 86_400,
-                keep: 14,
-            },
-        }
-    }
-}
-
-/// Multi-user chat, with what a new room is like spelt out.
-fn rooms() -> couplet_origin::config::Muc {
-    let mut muc = couplet_origin::config::Muc::default();
-    let fields = muc.defaults.entry(String::new()).or_default();
-    for field in couplet_origin::config::ROOM_FIELDS {
-        let values = field.default.iter().map(|value| (*value).to_owned());
-        fields.insert(field.name.to_owned(), values.collect());
-    }
-    muc
-}
-
 // === impl Redis ===
-
-impl Default for Redis {
-    fn default() -> Self {
-        Self {
-            url: None,
-            ca: None,
-            key_prefix: "couplet:".to_owned(),
-            in_flight: 1024,
-            response_timeout: Duration::from_secs(2),
-            connect_timeout: Duration::from_secs(2),
-        }
-    }
-}
 
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -122,6 +122,7 @@ pub(super) fn defaults(uncommented: &str) -> String {
         "of-your-own",
         "10.0.0.",
         "edge-1.",
+        ":4317",
         "/var/log/couplet",
     ];
     let is_plain = |line: &&str| !marks.iter().any(|mark| line.contains(mark));

@@ -67,6 +67,7 @@ fn tokens_have_a_file_a_scope_and_perhaps_domains() {
         name: name.to_owned(),
         file: folder.path().join(file),
         scope,
+        bodies: false,
     };
     let domains = ["a.example", "b.example"].map(str::to_owned).to_vec();
     let expected = [

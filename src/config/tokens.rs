@@ -48,6 +48,7 @@ impl Check<'_> {
                 name: WHOLE.to_owned(),
                 file: file.clone(),
                 scope: Scope::Server,
+                bodies: false,
             });
         }
         for (name, token) in &admin.tokens {
@@ -62,6 +63,7 @@ impl Check<'_> {
                 name: name.clone(),
                 file: file.clone(),
                 scope,
+                bodies: token.bodies,
             }));
         }
         let has_tokens = admin.token_file.is_some() || !admin.tokens.is_empty();
@@ -99,6 +101,10 @@ impl Check<'_> {
 
     /// What a token opens; `None` when that is not said well enough.
     fn scope(&mut self, section: &str, token: &Token) -> Option<Scope> {
+        if token.bodies && token.scope.as_ref().is_some_and(|it| *it != Scope::Server) {
+            let message = "is only for a token with scope = \"server\"";
+            self.mistake(&format!("{section}.bodies"), message);
+        }
         let key = format!("{section}.domains");
         match (&token.scope, &token.domains) {
             (None, _) => {
@@ -133,7 +139,7 @@ impl Check<'_> {
 
     /// Reports a part that is missing where another one was given.
     fn missing(&mut self, section: &str, part: &str, question: &str) {
-        let keys = ["file", "scope", "domains"].map(|key| format!("{section}.{key}"));
+        let keys = ["file", "scope", "domains", "bodies"].map(|key| format!("{section}.{key}"));
         let given = keys.iter().find(|key| self.is_given(key));
         let key = given.cloned().unwrap_or_else(|| section.to_owned());
         self.mistake(&key, format!("{section}.{part} is missing: {question}"));

@@ -33,6 +33,20 @@ impl Given {
             .ok_or_else(wrong)
     }
 
+    /// A part of a whole.
+    pub(super) fn fraction(&self) -> Result<f64, Wrong> {
+        let number = match &self.value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(0) => Some(0.0),
+            Value::Integer(1) => Some(1.0),
+            _ => None,
+        };
+        let wrong = || format!("must be a number from 0 to 1, but is {}", self.shown());
+        number
+            .filter(|number| (0.0..=1.0).contains(number))
+            .ok_or_else(wrong)
+    }
+
     /// Yes or no.
     pub(super) fn truth(&self) -> Result<bool, Wrong> {
         let wrong = || format!("must be true or false, but is {}", self.shown());

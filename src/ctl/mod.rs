@@ -4,6 +4,7 @@
 //! - [`accounts`]: accounts, domains and backups.
 //! - [`cluster`]: origins, slots, pins.
 //! - [`sessions`]: who is connected where.
+//! - [`trace`]: stanzas as they pass.
 //! - [`table`]: rows for people.
 //! - [`server`]: the port, asked over HTTP.
 //!
@@ -16,6 +17,7 @@ mod node;
 mod server;
 mod sessions;
 mod table;
+mod trace;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -63,17 +65,30 @@ async fn carry_out(ctl: Ctl) -> Result<(), Failure> {
     match ctl.command {
         CtlCommand::Account(account) => accounts::carry_out(&server, account, out).await,
         CtlCommand::Backup { directory } => accounts::backup(&server, &directory, out).await,
-        CtlCommand::Health { probe: true } => node::probe(&server, out).await,
-        CtlCommand::Health { probe: false } => node::health(&server, out).await,
-        CtlCommand::Config { prefix } => node::config(&server, prefix, out).await,
+        CtlCommand::Health { probe: true, .. } => node::probe(&server, out).await,
+        CtlCommand::Health { node, .. } => node::health(&server, node, out).await,
+        CtlCommand::Config { prefix, node } => node::config(&server, prefix, node, out).await,
         CtlCommand::Domains => accounts::domains(&server, out).await,
         CtlCommand::Nodes => cluster::nodes(&server, out).await,
         CtlCommand::Slots { range, moving } => cluster::slots(&server, range, moving, out).await,
         CtlCommand::Sessions { jid, domain, node } => {
             sessions::list(&server, jid, domain, node, out).await
         }
-        CtlCommand::Drain { undo: true, .. } => node::undo(&server, out).await,
-        CtlCommand::Drain { wait, .. } => node::drain(&server, wait, out).await,
+        CtlCommand::Trace {
+            jid,
+            bodies,
+            seconds,
+        } => trace::follow(&server, &jid, bodies, seconds, out).await,
+        CtlCommand::Drain { undo, wait, node } => {
+            let left = node::Leaving {
+                node,
+                wait_secs: wait,
+            };
+            match undo {
+                true => node::undo(&server, &left, out).await,
+                false => node::drain(&server, &left, out).await,
+            }
+        }
         CtlCommand::Pins(pins) => cluster::pins(&server, pins, out).await,
     }
 }

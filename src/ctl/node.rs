@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use hyper::Method;
 use tokio::time::Instant;
 
 use super::server::{Query, Server};
@@ -14,8 +13,13 @@ use crate::admin::{Configuration, Health, Told};
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// Tells how the node is. Fails when clients cannot log in.
-pub(super) async fn health(server: &Server, out: Output) -> Result<(), Failure> {
-    let health: Health = server.ask("health", &Query::new()).await?;
+pub(super) async fn health(
+    server: &Server,
+    node: Option<String>,
+    out: Output,
+) -> Result<(), Failure> {
+    let query = Query::new().with("node", node.as_deref());
+    let health: Health = server.ask("health", &query).await?;
     out.write(&health, |health| {
         let state = match (health.is_ready, health.is_draining) {
             (_, true) => "draining",
@@ -61,9 +65,12 @@ fn not_ready() -> Failure {
 pub(super) async fn config(
     server: &Server,
     prefix: Option<String>,
+    node: Option<String>,
     out: Output,
 ) -> Result<(), Failure> {
-    let query = Query::new().with("prefix", prefix.as_deref());
+    let query = Query::new()
+        .with("prefix", prefix.as_deref())
+        .with("node", node.as_deref());
     let told: Configuration = server.ask("config", &query).await?;
     out.write(&told, |told| {
         let rows = told.config.iter().map(|shown| {
@@ -85,40 +92,55 @@ pub(super) async fn config(
     }
 }
 
+/// Who leaves, and how long that is waited for.
+#[derive(Debug, Default)]
+pub(super) struct Leaving {
+    /// An origin by its name; without it the node that is asked.
+    pub(super) node: Option<String>,
+    /// `None`: it is not.
+    pub(super) wait_secs: Option<u64>,
+}
+
+impl Leaving {
+    fn query(&self) -> Query {
+        Query::new().with("node", self.node.as_deref())
+    }
+
+    async fn health(&self, server: &Server) -> Result<Health, Failure> {
+        server.ask("health", &self.query()).await
+    }
+}
+
 /// Lets the node stay after all.
-pub(super) async fn undo(server: &Server, out: Output) -> Result<(), Failure> {
-    let told: Told = server.tell_and_ask(Method::POST, "drain/undo").await?;
+pub(super) async fn undo(server: &Server, left: &Leaving, out: Output) -> Result<(), Failure> {
+    let told: Told = server.tell_and_ask("drain/undo", &left.query()).await?;
     out.write(&told, |told| format!("{}\n", told.text));
     Ok(())
 }
 
-/// Tells the node to leave; waits at most so many seconds until it has nothing left.
-pub(super) async fn drain(
-    server: &Server,
-    wait_secs: Option<u64>,
-    out: Output,
-) -> Result<(), Failure> {
+/// Tells the node to leave; waits, if so wished, until it has nothing left.
+pub(super) async fn drain(server: &Server, left: &Leaving, out: Output) -> Result<(), Failure> {
     // An edge with no clients has ended before it can be asked again.
-    let before: Health = server.ask("health", &Query::new()).await?;
+    let before = left.health(server).await?;
     let is_edge = before.slots.is_none() && before.connections.is_some();
-    let told: Told = server.tell_and_ask(Method::POST, "drain").await?;
+    let told: Told = server.tell_and_ask("drain", &left.query()).await?;
     out.write(&told, |told| format!("{}\n", told.text));
-    let Some(secs) = wait_secs else {
+    let Some(secs) = left.wait_secs else {
         return Ok(());
     };
     let deadline = Instant::now() + Duration::from_secs(secs);
     loop {
-        let left = match server.ask::<Health>("health", &Query::new()).await {
+        let more = match left.health(server).await {
             Ok(health) => still_there(&health),
             Err(Failure::NoServer(_)) if is_edge => None,
             Err(failure) => return Err(failure),
         };
-        let Some(left) = left else {
+        let Some(more) = more else {
             out.done("nothing is left");
             return Ok(());
         };
         if Instant::now() >= deadline {
-            return Err(Failure::Late(format!("not done in {secs} s: {left}")));
+            return Err(Failure::Late(format!("not done in {secs} s: {more}")));
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -181,7 +203,11 @@ mod tests {
     async fn who_waits_is_told_when_nothing_is_left_or_time_is_up() {
         let wait = async |answers: &[&str], secs: u64| {
             let server = answering(answers);
-            drain(&server, Some(secs), Output { is_json: true }).await
+            let left = Leaving {
+                wait_secs: Some(secs),
+                ..Leaving::default()
+            };
+            drain(&server, &left, Output { is_json: true }).await
         };
         let [many, one, none] = [7, 1, 0].map(|slots| health("origin", Some(slots), None));
         let done = wait(&[&many, TOLD, &many, &one, &none], 60).await;

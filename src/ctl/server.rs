@@ -110,10 +110,22 @@ impl Server {
     /// Asks for something to be done, and what became of it.
     pub(super) async fn tell_and_ask<A: DeserializeOwned>(
         &self,
+        path: &str,
+        query: &Query,
+    ) -> Result<A, Failure> {
+        let path = format!("{path}{}", query.0);
+        let body = self.send::<()>(Method::POST, &path, None).await?;
+        self.understood(&body)
+    }
+
+    /// As [`Server::tell_and_ask`], for something that has to be said more about.
+    pub(super) async fn told<Q: Serialize, A: DeserializeOwned>(
+        &self,
         method: Method,
         path: &str,
+        question: &Q,
     ) -> Result<A, Failure> {
-        let body = self.send::<()>(method, path, None).await?;
+        let body = self.send(method, path, Some(question)).await?;
         self.understood(&body)
     }
 

@@ -20,7 +20,10 @@ impl From<couplet_origin::admin::Error> for Refusal {
             Error::Exists(_) => Self::Conflict(text),
             Error::Missing(_) | Error::NotServed(_) => Self::Unknown(text),
             Error::NotAnAccount(_) | Error::BadPassword => Self::Malformed(text),
-            Error::Store(_) | Error::Moving | Error::Stopping => Self::Unavailable(text),
+            Error::NotWatched => Self::Conflict(text),
+            Error::Store(_) | Error::Moving | Error::Stopping | Error::WatchedEnough(_) => {
+                Self::Unavailable(text)
+            }
         }
     }
 }

@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use super::{
     Running, Start, joined, link, open_admin, ready_for_clients, reload_certificates, view,
 };
-use crate::admin::{self, Backend, Health, Refusal};
+use crate::admin::{self, AskNode, Backend, Health, NodeTold, Refusal};
 use crate::{certificate, config};
 
 /// An edge under way.
@@ -53,6 +53,7 @@ impl Server {
             mut settings,
             access,
             metrics,
+            sampling,
             leave,
         } = start;
         ready_for_clients(&mut settings)?;
@@ -61,6 +62,9 @@ impl Server {
         certificates.extend(link::watched(&settings.link, Role::Edge));
         let domains = settings.edge.domains.clone();
         let edge = Arc::new(Edge::new(settings.edge)?);
+        if let Some(sampling) = sampling {
+            edge.follow(sampling);
+        }
         let links = Arc::new(OnceLock::new());
         let operated = Operated {
             edge: Arc::clone(&edge),
@@ -119,6 +123,15 @@ impl Running for Server {
 // === impl Operated ===
 
 impl Backend for Operated {
+    fn name(&self) -> &str {
+        &self.node
+    }
+
+    async fn ask_node(&self, _: &str, _: AskNode) -> Result<NodeTold, Refusal> {
+        let text = "this is an edge: it answers for itself only; ask the port of that node";
+        Err(Refusal::Conflict(text.to_owned()))
+    }
+
     fn is_ready(&self) -> bool {
         // Cut off from every origin it could only make clients wait.
         let is_linked = self.links.get().is_some_and(|links| links.reachable() > 0);

@@ -17,8 +17,12 @@ use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{Seed, Slot};
 use serde::{Deserialize, Serialize};
 
-use super::view;
-use crate::admin::{AskSessions, Refusal, Session};
+use super::{onlook, view};
+use crate::admin::{
+    self, Access, AskNode, AskSessions, AskTrace, Backend, Health, NodeTold, Refusal, Session,
+    Traced,
+};
+use crate::config::Role;
 
 /// How often the owner of an account is looked for, and how long until it is again: a slot that
 /// moves or whose owner has died is owned again soon.
@@ -38,6 +42,10 @@ pub(super) enum Asked {
     Sessions(AskSessions),
     /// How many sessions it holds.
     Count,
+    /// What passes an account.
+    Trace(AskTrace),
+    /// What concerns the node itself.
+    Node(AskNode),
 }
 
 /// What it answers.
@@ -51,6 +59,10 @@ pub(super) enum Answered {
     Sessions(Vec<Session>),
     /// A number of sessions.
     Count(u64),
+    /// Stanzas that have passed.
+    Traced(Traced),
+    /// What the node says of itself.
+    Node(NodeTold),
     /// It will not be done.
     Refused(Refusal),
 }
@@ -60,6 +72,7 @@ pub(super) enum Answered {
 pub(super) struct Desk {
     origin: Arc<Origin>,
     admin: Admin,
+    access: Arc<Access>,
     seed: Seed,
     name: String,
     me: NodeId,
@@ -69,24 +82,21 @@ pub(super) struct Desk {
 
 impl Desk {
     /// Of the origin of this name, which is the process `me`.
-    pub(super) fn new(origin: Arc<Origin>, seed: Seed, name: String, me: NodeId) -> Self {
+    pub(super) fn new(
+        origin: Arc<Origin>,
+        access: Arc<Access>,
+        seed: Seed,
+        name: String,
+        me: NodeId,
+    ) -> Self {
         Self {
+            access,
             admin: origin.admin(),
             origin,
             seed,
             name,
             me,
         }
-    }
-
-    /// The name of this origin.
-    pub(super) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The process it is.
-    pub(super) fn me(&self) -> &NodeId {
-        &self.me
     }
 
     /// What this origin knows.
@@ -97,12 +107,37 @@ impl Desk {
 
     /// Has something done by the owner of an account, wherever that is.
     pub(super) async fn owner_of(&self, account: &Jid, asked: Asked) -> Result<(), Refusal> {
+        let is_done = |answered| (answered == Answered::Done).then_some(());
+        self.told_by_owner(account, &asked, is_done).await
+    }
+
+    /// What passes an account, told by its owner.
+    pub(super) async fn trace(&self, ask: AskTrace) -> Result<Traced, Refusal> {
+        let wrong = |_| Refusal::Malformed(format!("{:?} is not an address", ask.jid));
+        let jid = Jid::parse(&ask.jid).map_err(wrong)?;
+        let traced = |answered| match answered {
+            Answered::Traced(traced) => Some(traced),
+            _ => None,
+        };
+        self.told_by_owner(&jid, &Asked::Trace(ask), traced).await
+    }
+
+    /// Asks the owner of an account, wherever that is, until it answers as it should.
+    async fn told_by_owner<T>(
+        &self,
+        account: &Jid,
+        asked: &Asked,
+        wanted: impl Fn(Answered) -> Option<T>,
+    ) -> Result<T, Refusal> {
         let slot = Slot::of(self.seed, account);
         for _ in 0..TRIES {
-            match self.try_owner(slot, &asked).await? {
-                Some(Answered::Done) => return Ok(()),
+            match self.try_owner(slot, asked).await? {
                 Some(Answered::Refused(refusal)) => return Err(refusal),
-                _ => tokio::time::sleep(PAUSE).await,
+                Some(answered) => match wanted(answered) {
+                    Some(told) => return Ok(told),
+                    None => tokio::time::sleep(PAUSE).await,
+                },
+                None => tokio::time::sleep(PAUSE).await,
             }
         }
         let text = format!(
@@ -157,10 +192,21 @@ impl Desk {
                 Some(jid) => self.admin.account_remove(jid).await,
                 None => return Ok(Answered::NotMine),
             },
+            Asked::Node(question) => {
+                let told = admin::here(self, &self.access, question).await?;
+                return Ok(Answered::Node(told));
+            }
             Asked::Sessions(ask) => return Ok(Answered::Sessions(self.sessions(&ask).await?)),
             Asked::Count => {
                 let counted = self.admin.sessions(Listing::default()).await?;
                 return Ok(Answered::Count(counted.total as u64));
+            }
+            Asked::Trace(ask) => {
+                let traced = match self.own(&ask.jid).await? {
+                    Some(_) => onlook::look(&self.admin, &ask).await?,
+                    None => None,
+                };
+                return Ok(traced.map_or(Answered::NotMine, Answered::Traced));
             }
         };
         match done {
@@ -187,6 +233,59 @@ impl Desk {
         Ok(sessions
             .map(|session| view::session(session, &self.name, edge))
             .collect())
+    }
+}
+
+impl Backend for Desk {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn ask_node(&self, node: &str, question: AskNode) -> Result<NodeTold, Refusal> {
+        let report = self.report().await?;
+        let mut nodes = report.nodes.iter();
+        // Of one that was started again both may be known for a moment.
+        let meant = nodes.find(|it| !it.is_dead && *it.member.name == *node);
+        let Some(meant) = meant else {
+            return Err(Refusal::Unknown(format!("there is no origin {node:?}")));
+        };
+        let asked = Asked::Node(question);
+        match self.ask_any(&meant.member.node, &asked).await {
+            Some(Answered::Node(told)) => Ok(told),
+            Some(Answered::Refused(refusal)) => Err(refusal),
+            _ => Err(Refusal::Unavailable(format!(
+                "the origin {node} does not answer"
+            ))),
+        }
+    }
+
+    fn is_ready(&self) -> bool {
+        self.origin.is_ready()
+    }
+
+    async fn health(&self) -> Health {
+        let report = self.report().await.ok();
+        let counted = self.admin.sessions(Listing::default()).await.ok();
+        let is_draining = |report: &Report| view::is_draining(report, &self.me);
+        Health {
+            is_draining: report.as_ref().is_some_and(is_draining),
+            slots: report.as_ref().map(|report| view::owned(report, &self.me)),
+            sessions: counted.map(|counted| counted.total as u64),
+            ..view::health(Role::Origin, &self.name, self.is_ready())
+        }
+    }
+
+    async fn drain(&self, undo: bool) -> Result<String, Refusal> {
+        self.origin.set_draining(!undo);
+        let name = &self.name;
+        Ok(if undo {
+            format!("the origin {name} takes its share of the slots again")
+        } else {
+            format!(
+                "the origin {name} gives its slots away; `couplet ctl nodes` shows how many are \
+                 left. It goes on running until it gets SIGTERM"
+            )
+        })
     }
 }
 

@@ -5,6 +5,7 @@
 //! - [`origin`]: accounts, on Redis, among other origins.
 //! - [`accounts`]: what the port for operators asks of an origin, wherever that runs.
 //! - [`forward`]: what an origin asks another for an operator.
+//! - [`onlook`]: what passes an account, as operators read it.
 //! - [`view`]: what an origin knows, as operators read it.
 //! - [`link`]: what a node needs to reach the others.
 
@@ -12,28 +13,30 @@ mod accounts;
 mod edge;
 mod forward;
 mod link;
+mod onlook;
 mod origin;
 mod serve;
 mod view;
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::Router;
-use couplet_edge::{CertificatePaths, Edge};
+use couplet_edge::{CertificatePaths, Edge, Sampling};
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::access_log::AccessLog;
-use crate::admin::Access;
+use crate::admin::{self, Access};
+use crate::certificate::{self, Changes};
 use crate::config::{self, Role, Settings, Shown, Sources};
-use crate::shutdown::{Signals, Wish};
-use crate::telemetry::{self, Logging, Metrics};
-use crate::{admin, certificate};
+use crate::shutdown::{By, Signals, Wish};
+use crate::telemetry::{self, Logging, Metrics, Spans};
 
 /// A node under way.
 trait Running {
@@ -60,6 +63,8 @@ struct Start {
     /// Who may use the port for operators.
     access: Arc<Access>,
     metrics: Metrics,
+    /// Which stanzas are followed, if any are.
+    sampling: Option<Sampling>,
     /// Told when an operator wants the node to leave, by other means than a signal.
     leave: Arc<Notify>,
 }
@@ -94,20 +99,44 @@ pub(crate) async fn run(
     };
     let deadline = Duration::from_secs(settings.drain_secs);
     let leave = Arc::new(Notify::new());
+    let spans = Spans::start(&settings.trace, &settings.node, role)?;
+    let files = files_of(&settings);
     let start = Start {
         settings,
         access: Arc::clone(&access),
         metrics,
+        sampling: spans.sampling(),
         leave: Arc::clone(&leave),
     };
+    let mut changes = Changes::new(files).await;
+    let changes = &mut changes;
     let ended = match role {
-        Role::Serve => live(serve::Server::start(start), reload, deadline, &leave).await,
-        Role::Edge => live(edge::Server::start(start), reload, deadline, &leave).await,
+        Role::Serve => {
+            live(
+                serve::Server::start(start),
+                reload,
+                changes,
+                deadline,
+                &leave,
+            )
+            .await
+        }
+        Role::Edge => {
+            live(
+                edge::Server::start(start),
+                reload,
+                changes,
+                deadline,
+                &leave,
+            )
+            .await
+        }
         Role::Origin => {
             let start = Box::pin(origin::Server::start(start));
-            live(start, reload, deadline, &leave).await
+            live(start, reload, changes, deadline, &leave).await
         }
     };
+    spans.finish().await;
     access.close();
     ended
 }
@@ -116,6 +145,7 @@ pub(crate) async fn run(
 async fn live<N: Running>(
     start: impl Future<Output = Result<N>>,
     reload: impl Fn(),
+    changes: &mut Changes,
     deadline: Duration,
     leave: &Notify,
 ) -> Result<ExitCode> {
@@ -129,25 +159,43 @@ async fn live<N: Running>(
         node.reload();
         reload();
     }
-    loop {
+    let by = loop {
         let wish = tokio::select! {
             wish = signals.next() => wish,
-            () = leave.notified() => Wish::Stop,
+            () = changes.next() => {
+                tracing::info!("certificates or tokens have changed");
+                Wish::Reload
+            }
+            () = leave.notified() => break By::Operator,
         };
         match wish {
             Wish::Reload => {
                 node.reload();
                 reload();
             }
-            Wish::Stop => break,
+            Wish::Stop => break By::Signal,
         }
-    }
+    };
     tracing::info!(deadline_secs = deadline.as_secs(), "draining");
     let stopped = async {
         node.stop(deadline).await;
         tracing::info!("stopped");
     };
-    Ok(signals.guard(stopped).await)
+    Ok(signals.guard(by, stopped).await)
+}
+
+/// Every file that is read again when it has changed: certificates and their keys, for clients and
+/// for the link, and tokens.
+fn files_of(settings: &Settings) -> Vec<PathBuf> {
+    let link = &settings.link;
+    let clients = settings.edge.certificates.iter();
+    let clients = clients.flat_map(|paths| [paths.certificate.clone(), paths.key.clone()]);
+    let links = [&link.ca, &link.identity.certificate, &link.identity.key];
+    let tokens = settings.admin.grants.iter();
+    clients
+        .chain(links.into_iter().flatten().cloned())
+        .chain(tokens.map(|grant| grant.file.clone()))
+        .collect()
 }
 
 /// Waits for a wish to stop. Others have to wait until there is something to reload.

@@ -12,8 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use couplet_link::Credentials;
-use couplet_origin::admin::Listing;
-use couplet_origin::cluster::{Report, plan};
+use couplet_origin::cluster::plan;
 use couplet_origin::config::Cluster as Settings;
 use couplet_origin::store::redis::{OpenError, Options, Redis};
 use couplet_origin::store::{self, Member, Registry, Store};
@@ -26,7 +25,9 @@ use tokio::task::JoinSet;
 
 use super::forward::{Answered, Asked, Desk};
 use super::{Running, Start, accounts, joined, link, open_admin, view};
-use crate::admin::{self, Accounts, Backend, Cluster, Health, PAGE_MAX, Refusal};
+use crate::admin::{
+    self, Accounts, AskNode, Backend, Cluster, Health, NodeTold, PAGE_MAX, Refusal,
+};
 use crate::{certificate, config};
 
 /// How long until Redis is asked again when it is not there at the start.
@@ -47,7 +48,6 @@ pub(super) struct Server {
 
 /// What the admin port asks.
 struct Operated {
-    origin: Arc<Origin>,
     desk: Arc<Desk>,
     admin: Admin,
     registry: Arc<dyn Registry>,
@@ -63,6 +63,7 @@ impl Server {
             settings,
             access,
             metrics,
+            sampling,
             ..
         } = start;
         let credentials = link::credentials(&settings.link, Role::Origin)?;
@@ -75,18 +76,8 @@ impl Server {
         let store = Arc::new(open(&settings.redis, &node).await?);
 
         let me = node.clone();
-        let member = Member {
-            node,
-            name: name.as_str().into(),
-            address: advertised.as_str().into(),
-            weight: settings.cluster.weight,
-            group: settings.cluster.group.as_str().into(),
-            is_draining: false,
-        };
-        let cluster = Settings {
-            moves_max: settings.cluster.moves,
-            ..Settings::default()
-        };
+        let member = member(node, &name, &advertised, &settings.cluster);
+        let cluster = clustered(&settings.cluster);
         let seed = store.seed();
         let shared: Arc<dyn Store> = Arc::<Redis>::clone(&store);
         let registry: Arc<dyn Registry> = store;
@@ -98,7 +89,11 @@ impl Server {
             member,
         )?;
         let origin = Arc::new(origin);
-        let desk = Arc::new(Desk::new(Arc::clone(&origin), seed, name, me));
+        if let Some(sampling) = sampling {
+            origin.follow(sampling.tracer);
+        }
+        let desk = Desk::new(Arc::clone(&origin), Arc::clone(&access), seed, name, me);
+        let desk = Arc::new(desk);
         origin.answer_with(Arc::<Desk>::clone(&desk));
         let links = origin.link(LinkSettings {
             listeners,
@@ -106,7 +101,6 @@ impl Server {
             lanes: settings.link.lanes,
         });
         let operated = Operated {
-            origin: Arc::clone(&origin),
             desk,
             admin: origin.admin(),
             registry,
@@ -154,6 +148,27 @@ impl Running for Server {
     }
 }
 
+/// This node as the others see it.
+fn member(node: NodeId, name: &str, address: &str, settings: &config::Cluster) -> Member {
+    Member {
+        node,
+        name: name.into(),
+        address: address.into(),
+        weight: settings.weight,
+        group: settings.group.as_str().into(),
+        is_draining: false,
+    }
+}
+
+/// What the operator chose of the origin's part in the cluster.
+fn clustered(given: &config::Cluster) -> Settings {
+    Settings {
+        moves_max: given.moves,
+        join_wait_ms: given.join_wait_secs * 1000,
+        ..Settings::default()
+    }
+}
+
 /// Opens the store, as soon as Redis is there.
 async fn open(redis: &config::Redis, node: &NodeId) -> Result<Redis> {
     let url = redis.url.as_ref().context("store.url is missing")?;
@@ -179,33 +194,24 @@ async fn open(redis: &config::Redis, node: &NodeId) -> Result<Redis> {
 // === impl Operated ===
 
 impl Backend for Operated {
+    fn name(&self) -> &str {
+        self.desk.name()
+    }
+
+    async fn ask_node(&self, node: &str, question: AskNode) -> Result<NodeTold, Refusal> {
+        self.desk.ask_node(node, question).await
+    }
+
     fn is_ready(&self) -> bool {
-        self.origin.is_ready()
+        self.desk.is_ready()
     }
 
     async fn health(&self) -> Health {
-        let report = self.desk.report().await.ok();
-        let counted = self.admin.sessions(Listing::default()).await.ok();
-        let own = |report: &Report| view::owned(report, self.desk.me());
-        Health {
-            is_draining: report
-                .as_ref()
-                .is_some_and(|report| view::is_draining(report, self.desk.me())),
-            slots: report.as_ref().map(own),
-            sessions: counted.map(|counted| counted.total as u64),
-            ..view::health(config::Role::Origin, self.desk.name(), self.is_ready())
-        }
+        self.desk.health().await
     }
 
     async fn drain(&self, undo: bool) -> Result<String, Refusal> {
-        self.origin.set_draining(!undo);
-        let text = if undo {
-            "this origin takes its share of the slots again"
-        } else {
-            "this origin gives its slots away; `couplet ctl nodes` shows how many are left. It \
-             goes on running until it gets SIGTERM"
-        };
-        Ok(text.to_owned())
+        self.desk.drain(undo).await
     }
 }
 
@@ -302,6 +308,10 @@ impl Cluster for Operated {
         sessions.dedup_by(|a, b| a.jid == b.jid);
         sessions.truncate(ask.max.unwrap_or(PAGE_MAX));
         Ok(sessions)
+    }
+
+    async fn trace(&self, ask: admin::AskTrace) -> Result<admin::Traced, Refusal> {
+        self.desk.trace(ask).await
     }
 
     async fn pins(&self) -> Result<Vec<admin::Pin>, Refusal> {

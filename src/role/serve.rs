@@ -23,9 +23,10 @@ use couplet_proto::slot::SLOTS;
 use tokio::task::{JoinSet, spawn_blocking};
 
 use super::{
-    Running, Start, accounts, joined, open_admin, ready_for_clients, reload_certificates, view,
+    Running, Start, accounts, joined, onlook, open_admin, ready_for_clients, reload_certificates,
+    view,
 };
-use crate::admin::{self, Accounts, Backend, Cluster, Health, Refusal};
+use crate::admin::{self, Accounts, AskNode, Backend, Cluster, Health, NodeTold, Refusal};
 use crate::{certificate, config, folder};
 
 /// How long the origin may take to finish its commits once the edge has drained.
@@ -60,6 +61,7 @@ impl Server {
             mut settings,
             access,
             metrics,
+            sampling,
             ..
         } = start;
         let data = settings.data.clone();
@@ -81,6 +83,10 @@ impl Server {
             settings.edge.domains.clone(),
         );
         let edge = Arc::new(Edge::since(settings.edge, origin.started())?);
+        if let Some(sampling) = sampling {
+            origin.follow(Arc::clone(&sampling.tracer));
+            edge.follow(sampling);
+        }
         let operated = Operated {
             edge: Arc::clone(&edge),
             origin: Arc::clone(&origin),
@@ -142,6 +148,14 @@ impl Running for Server {
 // === impl Operated ===
 
 impl Backend for Operated {
+    fn name(&self) -> &str {
+        &self.node
+    }
+
+    async fn ask_node(&self, node: &str, _: AskNode) -> Result<NodeTold, Refusal> {
+        Err(Refusal::Unknown(format!("there is no node {node:?}")))
+    }
+
     fn is_ready(&self) -> bool {
         self.edge.is_ready() && self.origin.is_ready()
     }
@@ -228,6 +242,12 @@ impl Cluster for Operated {
         Ok(sessions
             .map(|session| view::session(session, &self.node, edge))
             .collect())
+    }
+
+    async fn trace(&self, ask: admin::AskTrace) -> Result<admin::Traced, Refusal> {
+        let traced = onlook::look(&self.admin, &ask).await?;
+        // Its slots never move; they may be being opened.
+        traced.ok_or_else(|| Refusal::Unavailable("not ready: try again".to_owned()))
     }
 
     async fn pins(&self) -> Result<Vec<admin::Pin>, Refusal> {

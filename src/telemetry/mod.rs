@@ -1,9 +1,10 @@
-//! Telemetry: what operators see: the log and the metrics, installed once.
+//! Telemetry: what operators see: the log, the metrics and the spans, installed once.
 
 mod line;
 mod metrics;
 pub(crate) mod page;
 mod process;
+mod spans;
 mod table;
 
 use std::io;
@@ -19,6 +20,7 @@ use crate::config::{Format, Log};
 pub(crate) use line::{Escape, escaped};
 pub(crate) use metrics::Metrics;
 pub(crate) use process::open_files_max;
+pub(crate) use spans::{IS_BUILT_IN as HAS_SPANS, Spans};
 
 /// Libraries that report every step of theirs. Named in `log.level` they speak all the same.
 const QUIET: &str = "fjall=warn,lsm_tree=warn";

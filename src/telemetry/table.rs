@@ -41,6 +41,17 @@ const TABLE: &[Metric] = &[
         "Lines of the audit log lost because the disk was full or too slow.",
         "Any: look at the disk of `admin.audit_file`.",
     ),
+    Metric::counter(super::spans::SPANS, "spans")
+        .by(&[Label::of(
+            "outcome",
+            &["sent", "dropped", "failed", "refused"],
+        )])
+        .says(
+            "Spans of stanzas that are traced.",
+            "`dropped`: too many waited for the collector. `failed`: it was away for too long. \
+             `refused`: it did not want them. Nothing but spans is lost; look at the collector, or \
+             lower `trace.sample`.",
+        ),
     Metric::counter("couplet_access_log_lines_total", "lines").says(
         "Lines of the access log that were written.",
         "None while clients come and go: the log is off, or cannot be written.",

@@ -89,6 +89,7 @@ async def compose(binary):
         balancer = it.containers["haproxy"].hosts["haproxy"]
         await eventually("HAProxy to listen", lambda: listens(balancer))
         clients = await talk(balancer)
+        ports = [client.writer.get_extra_info("sockname")[1] for client in clients]
         told = "couplet_edge_proxy_headers_total{version=\"2\",outcome=\"accepted\"}"
         assert sum(metric(it, edge, told) for edge in ("edge-1", "edge-2")) >= 2
 
@@ -108,6 +109,9 @@ async def compose(binary):
             code = await asyncio.to_thread(it.containers[name].stop, it.grace(name))
             assert code == 0 or name not in nodes, f"{name} ended with {code}"
         assert all(client.is_gone for client in clients)
+        log = "".join(path.read_text() for path in it.volume("edges").rglob("access.log"))
+        for port in ports:
+            assert f" {CLIENT} {port} " in log, f"no access log knows of {CLIENT}:{port}"
 
         # Certificates and accounts are still there.
         await it.up()

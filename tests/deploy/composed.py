@@ -121,7 +121,7 @@ class Composed:
                 raise Trouble(f"{source} is not there")
         else:
             assert source in self.file["volumes"], source
-            path = self.stage.folder / "volumes" / source
+            path = self.volume(source)
             covered = self.stage.image / target.lstrip("/")
             if not path.exists():
                 path.mkdir(parents=True)
@@ -130,6 +130,10 @@ class Composed:
                     path.chmod(stat.S_IMODE(own.st_mode))
                     shutil.chown(path, own.st_uid, own.st_gid)
         return Mount(path, target, is_read_only="ro" in options)
+
+    def volume(self, name):
+        """Where what is in a volume is."""
+        return self.stage.folder / "volumes" / name
 
     def order(self):
         """Services, each after those it depends on."""

@@ -62,6 +62,7 @@ class Container:
         self.image = image
         self.log = self.folder / "log"
         self.hosts = {"localhost": "127.0.0.1"}
+        self.name_server = None
         self.environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         self.mounts = []
         self.tmpfs = []
@@ -123,8 +124,9 @@ class Container:
             lines += own_root(root)
         hosts = self.folder / "hosts"
         hosts.write_text("".join(f"{at} {name}\n" for name, at in self.hosts.items()))
-        (self.folder / "resolv.conf").write_text("")
-        mounts = [Mount(hosts, "/etc/hosts"), Mount(self.folder / "resolv.conf", "/etc/resolv.conf")]
+        names = self.folder / "resolv.conf"
+        names.write_text(f"nameserver {self.name_server}\n" if self.name_server else "")
+        mounts = [Mount(hosts, "/etc/hosts"), Mount(names, "/etc/resolv.conf")]
         for mount in mounts + self.mounts:
             lines += bind(root, mount)
         for path in self.tmpfs:

@@ -10,9 +10,11 @@ import stat
 import dockerfile
 from client import Client
 from container import Mount
+from names import name_server
 from stage import BINARY, account, eventually, stage
 
 SUBNET = "10.78.0.0/24"
+NAME = "nobody.example"
 
 # All there may be. Libraries differ with the machine.
 EXPECTED = {
@@ -75,6 +77,8 @@ async def image(binary):
         it.mounts = [volume(made, dockerfile.VOLUME)]
         it.healthcheck = dockerfile.HEALTHCHECK
         it.command = dockerfile.ENTRYPOINT + dockerfile.COMMAND
+        it.name_server = network.gateway
+        asked = name_server(network.gateway, NAME, network.gateway)
         it.start()
         await eventually("health", it.is_healthy)
 
@@ -86,6 +90,10 @@ async def image(binary):
         for place in ("/etc/couplet", "/usr", "/"):
             code, said = it.execute([BINARY, "make-link-certificates", f"{place}/new"])
             assert code != 0 and "Read-only file system" in said, f"{place}: {said}"
+
+        # A name that only the name server knows: nobody listens there, but where that is is known.
+        code, said = it.execute([BINARY, "ctl", "--server", f"http://{NAME}:1", "health", "--probe"])
+        assert code != 0 and NAME in asked and "refused" in said, f"{asked}: {said}"
 
         account(it, "romeo@localhost", "secret")
         client = await log_in(host)

@@ -282,6 +282,8 @@ fn shared() -> Arc<Shared> {
         started_unix: 1_600_000_000_000,
         is_clustered: true,
         tokens: Tokens::new([9; 32]),
+        tracer: Arc::default(),
+        watched: Arc::default(),
         config,
     })
 }

@@ -118,31 +118,36 @@ fn told<'a, const N: usize>(line: &'a Line, fields: [&str; N]) -> [&'a str; N] {
     fields.map(|field| get(line, field))
 }
 
-/// That slots went from one to another, as both tell it.
-fn check_move(gained: &[Line], lost: &[Line], from: &str, to: &str) {
-    let fields = ["x-reason", "x-from", "x-to"];
+/// Waits until both tell the same of what went from one to the other, and that it was so much.
+/// While slots are still on their way one of them may be ahead.
+fn until_moved(gained: &AccessLog, lost: &AccessLog, [from, to]: [&str; 2], least: usize) {
     let expected = ["planned", from, to];
-    let slots = |lines: &[Line], event| {
-        let own = of(lines, event).filter(|line| told(line, fields) == expected);
-        let texts: Vec<_> = own.map(|line| get(line, "x-slots").to_owned()).collect();
-        let mut slots: Vec<u16> = texts
-            .iter()
-            .flat_map(|text| text.split(','))
-            .flat_map(|range| {
-                let (first, last) = range.split_once('-').unwrap_or((range, range));
-                first.parse().expect("a slot")..=last.parse().expect("a slot")
-            })
-            .collect();
-        slots.sort_unstable();
-        slots
-    };
-    let (gained_slots, lost_slots) = (slots(gained, "slots-gained"), slots(lost, "slots-lost"));
-    assert!(!gained_slots.is_empty());
-    assert_eq!(gained_slots, lost_slots, "{from} to {to}");
-    for line in of(gained, "slots-gained") {
+    until(&format!("slots went from {from} to {to}"), || {
+        let slots = |log: &AccessLog, event| {
+            let lines = log.lines();
+            let own = of(&lines, event);
+            let own = own.filter(|line| told(line, ["x-reason", "x-from", "x-to"]) == expected);
+            let mut slots: Vec<u16> = own.flat_map(|line| slots(get(line, "x-slots"))).collect();
+            slots.sort_unstable();
+            slots
+        };
+        let lost = slots(lost, "slots-lost");
+        lost.len() > least && lost == slots(gained, "slots-gained")
+    });
+    let lines = gained.lines();
+    for line in of(&lines, "slots-gained") {
         let pause = get(line, "time-taken").parse::<f64>().expect("a time");
-        assert!((0.0..30.0).contains(&pause), "{line:?}");
+        assert!((0.0..60.0).contains(&pause), "{line:?}");
     }
+}
+
+/// `0-2,9` as numbers.
+fn slots(text: &str) -> Vec<u16> {
+    let ranges = text.split(',').flat_map(|range| {
+        let (first, last) = range.split_once('-').unwrap_or((range, range));
+        first.parse().expect("a slot")..=last.parse().expect("a slot")
+    });
+    ranges.collect()
 }
 
 #[test]
@@ -162,28 +167,21 @@ fn a_cluster_tells_who_went_where() {
     }
 
     let second = Node::origin(path, "second", store, links[1]);
-    until("both origins have told of all that moved", || {
-        let (gained, _) = second.slots();
-        let owned = second.metric(&["couplet_slots_owned "]);
-        gained > 1000
-            && owned == gained
-            && first.slots() == (4096, gained)
-            && first.metric(&["couplet_slots_owned "]) == 4096 - gained
-    });
-    check_move(&second.log.lines(), &first.log.lines(), "first", "second");
+    until_moved(&second.log, &first.log, ["first", "second"], 1000);
 
     edge_tells_its_clients(path, links, &[&first, &second]);
 
-    let (_, lost) = second.slots();
-    let owned = second.metric(&["couplet_slots_owned "]);
     second.process.signal("TERM");
-    let lines = second.ended().lines();
-    assert_eq!(sum(&lines, "slots-lost", "x-count"), lost + owned);
-    check_move(&first.log.lines(), &lines, "second", "first");
-    let drain: Vec<_> = of(&lines, "drain")
-        .map(|line| told(line, ["x-outcome", "x-count"]))
-        .collect();
-    assert_eq!(drain, [["begun", &owned.to_string()], ["done", "0"]]);
+    let log = second.ended();
+    let lines = log.lines();
+    let [gained, lost] = ["slots-gained", "slots-lost"].map(|it| sum(&lines, it, "x-count"));
+    assert_eq!(gained, lost);
+    until_moved(&first.log, &log, ["second", "first"], 1000);
+    until_moved(&log, &first.log, ["first", "second"], 1000);
+    let drain = of(&lines, "drain").map(|line| get(line, "x-outcome"));
+    assert_eq!(drain.collect::<Vec<_>>(), ["begun", "done"]);
+    let done = of(&lines, "drain").last().expect("two");
+    assert_eq!(get(done, "x-count"), "0");
 }
 
 /// What happens at an edge in front of these origins.

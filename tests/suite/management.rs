@@ -31,6 +31,7 @@ impl Guarded {
         let tokens = [
             format!("admin.token_file={:?}", path("server")),
             format!("admin.tokens.reader.file={:?}", path("reader")),
+            "node=\"n1\"".to_owned(),
             "admin.tokens.reader.scope=\"read-only\"".to_owned(),
             format!("admin.tokens.shop.file={:?}", path("shop")),
             "admin.tokens.shop.scope=\"domain\"".to_owned(),
@@ -159,7 +160,7 @@ fn each_scope_of_tokens_opens_what_it_is_for() {
     guarded.expect_audited(["reader", "account_add", "/accounts", "forbidden"]);
     guarded.expect_audited(["shop", "account_add", "nurse@montague.lit", "forbidden"]);
     guarded.expect_audited(["shop", "account_add", "nurse@Capulet.lit", "done"]);
-    guarded.expect_audited(["server", "drain", "/drain", "refused"]);
+    guarded.expect_audited(["server", "drain", "n1", "refused"]);
     guarded.expect_audited(["shop", "account_remove", "NURSE@capulet.lit", "done"]);
     let text = fs::read_to_string(guarded.path("audit.log")).expect("there");
     let log = guarded.server.log();

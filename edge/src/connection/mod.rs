@@ -26,6 +26,7 @@
 //! - [`outbox`]: what it was sent and has not acknowledged.
 //! - [`marks`]: what it has had before.
 //! - [`record`]: what the journal is told of it.
+//! - [`followed`]: what is told of the few stanzas that are followed.
 //! - [`wheel`]: the one timer for all connections.
 //! - [`scratch`]: the buffers connections borrow while they run.
 //!
@@ -38,6 +39,8 @@ pub(crate) mod admission;
 mod attachment;
 
 mod deadlines;
+
+mod followed;
 
 mod inbox;
 
@@ -79,6 +82,7 @@ use tokio_rustls::server::TlsStream;
 
 use self::attachment::Attachment;
 use self::deadlines::Deadlines;
+use self::followed::Followed;
 use self::inbox::Inbox;
 pub(crate) use self::place::{Edgewide, Place};
 use self::record::Record;
@@ -143,6 +147,8 @@ pub(crate) struct Connection {
     /// Bytes already reported.
     counted: (u64, u64),
     record: Record,
+    /// What is told of stanzas that are followed; `None` while nothing is.
+    followed: Option<Box<Followed>>,
 }
 
 /// Where a connection is in its life.
@@ -221,6 +227,7 @@ impl Connection {
                 true => Record::begin(now),
                 false => Record::default(),
             },
+            followed: Followed::begin(&edge),
             edge,
             place,
             peer,

@@ -37,6 +37,9 @@ impl Connection {
                 }
                 Poll::Ready(Ok(length)) => {
                     self.deadlines.heard(now);
+                    if let Some(followed) = &mut self.followed {
+                        followed.read();
+                    }
                     let rest = self.consume(&scratch.read[..length]);
                     self.input.extend_from_slice(rest);
                 }

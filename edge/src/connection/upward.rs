@@ -55,6 +55,7 @@ impl Connection {
     /// Sends a frame up, behind those that wait.
     pub(super) fn up(&mut self, slot: Slot, mut frame: ToOrigin) {
         let keeps = self.keeps;
+        let followed = self.follow_stanza(&mut frame);
         match &mut frame {
             ToOrigin::Stanza {
                 number,
@@ -108,6 +109,9 @@ impl Connection {
             _ => {}
         }
         self.queue_up(frame);
+        if let Some(span) = followed {
+            self.handed_on(*span);
+        }
     }
 
     /// Tells the owner what the client has, if it is time.

@@ -136,6 +136,9 @@ impl Connection {
         // What is for many does not name each.
         let to = attachment.jid();
         delivered.stanza.write_to(to, &mut self.output);
+        if let Some(followed) = &mut self.followed {
+            followed.write(&self.edge, &delivered.stanza, to);
+        }
         let out = self.edge.metrics.stanzas_out(delivered.stanza.kind);
         out.increment(1);
         self.record.stanza_out();
@@ -214,6 +217,9 @@ impl Connection {
     }
 
     fn flushed(&mut self) {
+        if let Some(followed) = &mut self.followed {
+            followed.flushed();
+        }
         if let Some(attachment) = &mut self.attachment
             && matches!(self.phase, Phase::Open)
         {

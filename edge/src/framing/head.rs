@@ -95,6 +95,7 @@ impl<'a> Head<'a> {
             lang: self.lang.map(part),
             extra: (!self.extra.is_empty()).then(|| part(self.extra)),
             payload,
+            trace: None,
         })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Waker;
 
+use couplet_proto::Stanza;
 use couplet_proto::link::Downlink;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Detached, Fan, Frame, Receiver, ToEdge};
@@ -90,8 +91,31 @@ impl Downlink for Link {
 }
 
 impl Link {
-    /// Gives stanzas to connections, each under the fence of its own slot.
-    fn fan_out(&self, fan: &Fan, wakers: &mut Wakers, refused: &mut Vec<(Slot, Epoch)>) {
+    /// Gives stanzas to connections. Those that are followed are so to one of them: what is told of
+    /// many would say the same, and crowd out the rest.
+    fn fan_out(&self, fan: &mut Fan, wakers: &mut Wakers, refused: &mut Vec<(Slot, Epoch)>) {
+        if fan.stanzas.iter().any(|stanza| stanza.trace.is_some()) {
+            let others = fan.receivers.split_off(fan.receivers.len().min(1));
+            fan.stanzas = changed(&fan.stanzas, |stanza| self.arrived(stanza));
+            self.fan_to_each(fan, wakers, refused);
+            fan.receivers = others;
+            fan.stanzas = changed(&fan.stanzas, |stanza| Arc::make_mut(stanza).trace = None);
+        }
+        self.fan_to_each(fan, wakers, refused);
+    }
+
+    /// Notes when a stanza that is followed has come to this edge.
+    fn arrived(&self, stanza: &mut Arc<Stanza>) {
+        if stanza.trace.is_some()
+            && let Some(sampling) = self.sampling.get()
+            && let Some(trace) = &mut Arc::make_mut(stanza).trace
+        {
+            trace.at = sampling.tracer.now();
+        }
+    }
+
+    /// Each under the fence of its own slot.
+    fn fan_to_each(&self, fan: &Fan, wakers: &mut Wakers, refused: &mut Vec<(Slot, Epoch)>) {
         for receiver in &fan.receivers {
             let Receiver {
                 connection,
@@ -119,7 +143,8 @@ impl Link {
     /// a former owner.
     fn hand_out(&self, frame: Frame<ToEdge>, wakers: &mut Wakers) -> bool {
         let Frame { slot, epoch, body } = frame;
-        if let ToEdge::Deliver(delivery) = body {
+        if let ToEdge::Deliver(mut delivery) = body {
+            self.arrived(&mut delivery.stanza);
             let each = delivery.connections.iter();
             // All of them, whatever becomes of one.
             return each.fold(true, |is_taken, connection| {
@@ -188,6 +213,12 @@ impl Link {
             None => true,
         }
     }
+}
+
+fn changed(stanzas: &[Arc<Stanza>], change: impl Fn(&mut Arc<Stanza>)) -> Arc<[Arc<Stanza>]> {
+    let mut stanzas = stanzas.to_vec();
+    stanzas.iter_mut().for_each(change);
+    stanzas.into()
 }
 
 /// The session a frame gives to a connection, and how it is to be given back should that be gone.

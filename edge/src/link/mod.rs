@@ -31,6 +31,7 @@ pub(crate) use self::fanout::late;
 use self::routes::Routes;
 pub(crate) use self::table::Table;
 use crate::metrics::Metrics;
+use crate::sampling::Sampling;
 
 /// The edge's end of the link.
 pub(crate) struct Link {
@@ -39,6 +40,8 @@ pub(crate) struct Link {
     pub(crate) epochs: Epochs,
     /// Set once, before the first socket is opened.
     uplink: OnceLock<Arc<dyn Uplink>>,
+    /// Which stanzas are followed, if any are.
+    pub(crate) sampling: OnceLock<Sampling>,
     pub(crate) routes: Routes,
     pub(crate) departures: Departures,
 }
@@ -53,6 +56,7 @@ impl Link {
             metrics,
             epochs: Epochs::new(),
             uplink: OnceLock::new(),
+            sampling: OnceLock::new(),
             routes: Routes::new(),
             departures: Departures::default(),
         }

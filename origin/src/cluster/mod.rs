@@ -108,6 +108,7 @@ impl Cluster {
             name: member.name.clone(),
             lease_ms: settings.lease_ms,
             moves_max: settings.moves_max,
+            join_wait_ms: settings.join_wait_ms,
         });
         let (member, seen_member) = watch::channel(member);
         let heart = Heart {

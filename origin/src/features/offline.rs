@@ -159,6 +159,7 @@ impl Record {
             lang: self.lang.as_deref().map(Into::into),
             extra: self.extra.as_deref().map(Into::into),
             payload: Payload::read(&self.payload)?,
+            trace: None,
         })
     }
 }

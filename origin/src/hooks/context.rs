@@ -1,10 +1,12 @@
 //! What a handler may see and ask for.
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use couplet_proto::link::frame::{Delivery, ToEdge};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId, Source};
+use couplet_proto::trace::Tracer;
 use couplet_proto::xmpp::error::StreamCondition;
 use couplet_proto::{Jid, Kind, Stanza, Type};
 use rand::Rng;
@@ -39,6 +41,10 @@ pub struct Shared {
     pub is_clustered: bool,
     /// Makes and checks the proofs of authentication.
     pub tokens: Tokens,
+    /// Hears what is done with stanzas that are followed, once there is somebody.
+    pub tracer: Arc<OnceLock<Arc<dyn Tracer>>>,
+    /// How many accounts operators look on at.
+    pub watched: Arc<AtomicUsize>,
 }
 
 /// What a handler asks the engine to do, in order.

@@ -261,6 +261,7 @@ impl StanzaRecord {
             lang: self.lang.as_deref().map(Into::into),
             extra: self.extra.as_deref().map(Into::into),
             payload: Payload::read(&self.payload)?,
+            trace: None,
         })
     }
 }

@@ -9,6 +9,7 @@ use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::ToEdge;
 use couplet_proto::slot::Slot;
+use couplet_proto::trace::Span;
 use couplet_proto::xmpp::error::Condition;
 
 use super::debts::{Creditor, DebtId};
@@ -32,6 +33,8 @@ pub(super) struct Held {
     pub(super) cause: Option<Cause>,
     /// What is given up then.
     debt: Option<DebtId>,
+    /// What is to be told when the commit has ended; hardly ever anything.
+    pub(super) followed: Vec<Span>,
 }
 
 /// The commit in flight and the one that gathers.
@@ -66,6 +69,7 @@ impl Held {
             outputs: Vec::new(),
             cause,
             debt,
+            followed: Vec::new(),
         }
     }
 }
@@ -251,8 +255,11 @@ impl Shard {
             .front()
             .is_some_and(|held| held.ticket <= ticket)
         {
-            let held = resident.held.pop_front().map(|held| held.outputs);
-            for output in held.into_iter().flatten() {
+            let Some(held) = resident.held.pop_front() else {
+                break;
+            };
+            self.followed_to_commit(held.followed, "stored");
+            for output in held.outputs {
                 self.emit_for(place, resident, output);
             }
         }
@@ -270,9 +277,11 @@ impl Shard {
                 mut outputs,
                 cause,
                 debt,
+                followed,
                 ..
             } = held;
             let failed = cause.is_some();
+            self.followed_to_commit(followed, if failed { "failed" } else { "stored" });
             if failed {
                 self.undo(place, resident, cause.as_ref(), &mut outputs);
             }

@@ -12,6 +12,7 @@ use foldhash::fast::FixedState;
 use super::commit::Held;
 use super::debts::{Creditor, DebtId};
 use super::event::is_for_whoever_is_there;
+use super::followed::Carried;
 use super::output::Output;
 use super::residents::{Place, Resident};
 use super::state::Shard;
@@ -74,7 +75,16 @@ impl Shard {
             room: self.room_of(resident),
             ..Sources::default()
         };
-        for effect in effects.drain(..) {
+        let mut carried = Carried::of(cause);
+        let is_delivered = |effect: &Effect| matches!(effect, Effect::Deliver(..));
+        if !self.watches.is_empty()
+            && let Cause::Routed(stanza, ..) = cause
+            && !effects.iter().any(is_delivered)
+        {
+            self.watch_handled(resident, stanza);
+        }
+        for mut effect in effects.drain(..) {
+            carried.put_on(&mut effect);
             let output = match effect {
                 Effect::Write(write) => {
                     self.wrote(place, resident, cause, debt, write, has_written);
@@ -117,6 +127,7 @@ impl Shard {
         if let Some(debt) = debt {
             self.hold_or_emit(place, resident, Output::Pay(debt), has_written);
         }
+        self.follow_commit(resident, cause);
     }
 
     /// What leaves the account for an effect; `None` for one that concerns only the shard's own
@@ -150,6 +161,7 @@ impl Shard {
                 Output::ToEdge(edge, frame, debt)
             }
             Effect::ToEdge(edge, body) => {
+                self.watch_last(&body);
                 Output::ToEdge(edge, self.frame(resident.slot, body)?, None)
             }
             Effect::Ask(ask, asked, then) => {

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use crate::admin::{Listed, Listing, Request};
 use crate::auth::Step;
 use crate::hooks::{Answer, Asked, OnAnswer};
+use crate::onlook::{Watch, Watched};
 use crate::route::attach::Comes;
 use crate::session::outbox::Entry;
 use crate::store::{self, Snapshot};
@@ -56,6 +57,8 @@ pub enum Event {
     Admin(Jid, Box<Request>),
     /// An operator asks for sessions.
     List(Box<Listing>, oneshot::Sender<Listed>),
+    /// An operator looks on at an account.
+    Watch(Box<WatchRequest>),
     /// A second has passed.
     Tick,
 }
@@ -83,6 +86,7 @@ impl Event {
             | Self::EdgeGone(..)
             | Self::Admin(..)
             | Self::List(..)
+            | Self::Watch(_)
             | Self::Tick => false,
             Self::Accepted(_)
             | Self::Routed(..)
@@ -98,6 +102,15 @@ impl Event {
             | Self::Committed(_) => true,
         }
     }
+}
+
+/// What an operator who looks on asks.
+#[derive(Debug)]
+pub struct WatchRequest {
+    /// What.
+    pub watch: Watch,
+    /// Where the answer goes.
+    pub reply: oneshot::Sender<Result<Watched, crate::admin::Error>>,
 }
 
 /// A stanza on its way to an account.
@@ -283,6 +296,17 @@ impl Work {
         match self {
             Self::Stanza { session, .. } | Self::Answer { session, .. } => Some(*session),
             Self::Attach(_, attach, _) => Some(attach.session),
+            _ => None,
+        }
+    }
+
+    /// As [`Work::stanza`].
+    pub(super) fn stanza_mut(&mut self) -> Option<&mut Arc<Stanza>> {
+        match self {
+            Self::Stanza { stanza, .. } => Some(stanza),
+            Self::Routed(routed) => Some(&mut routed.stanza),
+            Self::Answered(answered) => answered.asked.request.as_mut(),
+            Self::Astray(entry, _) => Some(&mut entry.stanza),
             _ => None,
         }
     }

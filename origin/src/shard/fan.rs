@@ -20,6 +20,7 @@ use couplet_proto::{Jid, Kind, Stanza, Type};
 
 use super::debts::DebtId;
 use super::event::{Event, Fanned, FannedStanzas, Receipt, Routed, Work};
+use super::followed::FOLLOWED_MAX;
 use super::output::Output;
 use super::residents::Place;
 use super::routes::PendingFan;
@@ -27,6 +28,7 @@ use super::state::{Local, Shard};
 use super::tenure::Tenure;
 use crate::hooks::context::Fan;
 use crate::metrics;
+use crate::onlook::Way;
 use crate::route::bounce;
 use crate::session::At;
 use crate::session::outbox::Entry;
@@ -113,9 +115,9 @@ impl Shard {
     /// Gives stanzas to their receivers.
     pub(super) fn fanned(&mut self, mut fanned: Fanned) {
         let mut groups: Vec<Group> = Vec::new();
-        for to in std::mem::take(&mut fanned.to) {
+        for (count, to) in std::mem::take(&mut fanned.to).into_iter().enumerate() {
             if to.jid.is_bare() {
-                self.fanned_to_account(&fanned, &to);
+                self.fanned_to_account(&fanned, &to, count < FOLLOWED_MAX);
                 continue;
             }
             let epoch = match self.tenures.of_mut(to.slot) {
@@ -161,8 +163,11 @@ impl Shard {
     }
 
     /// An account does with a stanza what it does with any that comes to it alone.
-    fn fanned_to_account(&mut self, fanned: &Fanned, to: &Addressee) {
-        for routed in fanned.singly(to) {
+    fn fanned_to_account(&mut self, fanned: &Fanned, to: &Addressee, is_followed: bool) {
+        for mut routed in fanned.singly(to) {
+            if !is_followed && routed.stanza.trace.is_some() {
+                Arc::make_mut(&mut routed.stanza).trace = None;
+            }
             self.routed(to.slot, routed);
         }
     }
@@ -210,7 +215,11 @@ impl Shard {
             return Found::Resident(place);
         }
         let is_clustered = self.shared.is_clustered;
+        let is_watched = !self.watches.is_empty();
         for (stanza, source) in fanned.each() {
+            if is_watched {
+                self.watches.note(Way::Delivered, &to.jid, stanza, self.now);
+            }
             session.outbox.push(Entry {
                 source: is_clustered.then_some(source),
                 ..Entry::plain(Arc::clone(stanza))

@@ -12,8 +12,9 @@ use couplet_proto::Jid;
 use couplet_proto::slot::Slot;
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::event::Event;
-use crate::admin::{Listed, Listing, Request};
+use super::event::{Event, WatchRequest};
+use crate::admin::{Error, Listed, Listing, Request};
+use crate::onlook::{Watch, Watched};
 
 /// Events from edges that may wait in front of one shard.
 pub(crate) const OUTER_MAX: usize = 4096;
@@ -91,6 +92,14 @@ impl Mailboxes {
         let outer = &self.of_slot(slot).outer;
         let sent = outer.send(Event::Admin(account, request)).await;
         sent.map_err(|_| ())
+    }
+
+    /// Lets an operator look on at an account; `None` when its shard has ended.
+    pub(crate) async fn watch(&self, slot: Slot, watch: Watch) -> Option<Result<Watched, Error>> {
+        let (reply, watched) = oneshot::channel();
+        let event = Event::Watch(Box::new(WatchRequest { watch, reply }));
+        self.of_slot(slot).outer.send(event).await.ok()?;
+        watched.await.ok()
     }
 
     /// Asks a shard for its sessions; `None` when it has ended.

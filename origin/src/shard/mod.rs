@@ -12,6 +12,8 @@
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
+//! - `followed`: what is told of the few stanzas that are followed.
+//! - `watching`: what an operator who looks on is shown.
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
 //! - `tenure`: slots come and go. `debts`, `routes`: what is under way.
 //! - `login`: exchanges, registration, binding.
@@ -54,6 +56,10 @@ mod login;
 
 mod conclude;
 
+mod followed;
+
+mod watching;
+
 mod release;
 
 mod fan;
@@ -85,6 +91,12 @@ mod tests_fan;
 
 #[cfg(test)]
 mod tests_faults;
+
+#[cfg(test)]
+mod tests_followed;
+
+#[cfg(test)]
+mod tests_onlook;
 
 #[cfg(test)]
 mod tests_resumption;

@@ -124,6 +124,7 @@ impl Shard {
         self.routes.forget(slot);
         self.commits.forget(slot);
         self.listing.remove(&slot);
+        self.watches.forget(slot);
         self.doubtful.retain(|fanned| fanned.to[0].slot != slot);
         let places: Vec<Place> = self.residents.of_slot(slot);
         if places.is_empty() {

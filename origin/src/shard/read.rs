@@ -172,6 +172,7 @@ impl Shard {
         }
         self.try_doubtful();
         self.login.tick(now);
+        self.watches.tick(now);
         let idle_ms = self.shared.config.limits.account_idle_secs * 1000;
         while let Some((since, place)) = self.idle.front().copied() {
             if since > 0 && now.mono.saturating_sub(since) < idle_ms {

@@ -16,6 +16,7 @@ use super::output::Output;
 use super::residents::{Place, Resident};
 use super::routes::Pending;
 use super::state::{Local, Shard};
+use crate::onlook::Way;
 use crate::session::outbox::Entry;
 use crate::session::sleeping::entry_key;
 use crate::session::{At, record};
@@ -253,6 +254,10 @@ impl Shard {
             // It is to be acknowledged, or it would stay in the log for ever.
             entry.stanza = Arc::new(repeated(&session.jid));
             entry.source = None;
+        }
+        if !self.watches.is_empty() {
+            let watches = &mut self.watches;
+            watches.note(Way::Delivered, &session.jid, &entry.stanza, self.now);
         }
         match session.at {
             At::Edge(edge, connection) => {

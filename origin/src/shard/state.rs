@@ -24,6 +24,7 @@ use super::routes::Routes;
 use super::tenure::{Tenure, Tenures};
 use crate::clock::Now;
 use crate::hooks::context::{Effect, Shared};
+use crate::onlook::Watches;
 
 /// The one owner of a group of slots. See the module.
 #[derive(Debug)]
@@ -86,6 +87,8 @@ pub struct Shard {
     /// What has been released and not yet been carried out.
     pub(super) outputs: Vec<Output>,
     pub(super) quarantine: Quarantine,
+    /// Accounts that operators look on at.
+    pub(super) watches: Watches,
     /// When the event under way happens.
     pub(super) now: Now,
     pub(super) rng: StdRng,
@@ -114,6 +117,7 @@ impl Shard {
             name: SessionId(rng.next_u64()),
             tenures: Tenures::new(shards),
             login: Login::new(seed, &shared),
+            watches: Watches::new(shared.watched.clone()),
             shared,
             residents: Residents::default(),
             sessions: HashMap::default(),

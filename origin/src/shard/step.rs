@@ -74,6 +74,7 @@ impl Shard {
             Event::Admin(jid, request) => self.admin(&jid, request),
             // The operator may have hung up.
             Event::List(listing, reply) => drop(reply.send(self.list(&listing))),
+            Event::Watch(request) => self.watch(*request),
             Event::Tick => self.tick(),
         }
     }
@@ -293,26 +294,30 @@ impl Shard {
         self.settle();
     }
 
-    /// Runs one handler, contained: a panic costs the stanza that caused it.
-    pub(super) fn handle(
+    /// Runs one handler, contained: a panic costs the stanza that caused it. What came of it.
+    pub(super) fn run_handler(
         &mut self,
         place: Place,
         resident: &mut Resident,
         mut work: Work,
         now: Now,
-    ) {
+    ) -> &'static str {
         if let Work::Attach(_, attach, comes) = &mut work {
             comes.is_ending = resident.is_ending(attach.session);
             self.arriving.remove(&attach.session);
         }
         if self.is_repeated(place, resident, &work) {
-            return;
+            return "repeated";
         }
         if work
             .stanza()
             .is_some_and(|stanza| self.quarantine.holds(stanza))
         {
-            return self.fail(resident, work, Condition::InternalServerError);
+            self.fail(resident, work, Condition::InternalServerError);
+            return "refused";
+        }
+        if !self.watches.is_empty() {
+            self.watch_work(resident, &work);
         }
         let cause = Cause::of(&work);
         let stanza = work.stanza().cloned();
@@ -341,18 +346,30 @@ impl Shard {
                 self.login.forget(&resident.account.jid);
             }
             self.leave_if_idle(place, resident);
-            return;
+            return "done";
         }
-        metrics::handler_panic();
-        self.effects.clear();
         if let Some(stanza) = &stanza {
             self.quarantine.record(stanza);
         }
+        self.mend(place, resident, &cause, ending);
+        "panicked"
+    }
+
+    /// A handler has panicked half-way: what it began is undone.
+    fn mend(
+        &mut self,
+        place: Place,
+        resident: &mut Resident,
+        cause: &Cause,
+        ending: Option<SessionId>,
+    ) {
+        metrics::handler_panic();
+        self.effects.clear();
         tracing::error!(
             account = %resident.account.jid,
             "a handler panicked; its stanza is refused and the account is read again"
         );
-        self.refuse(resident, &cause, Condition::InternalServerError);
+        self.refuse(resident, cause, Condition::InternalServerError);
         // A session that was beginning has not begun, one that was ending has ended.
         if let Some(session) = ending {
             self.sessions.remove(&session);

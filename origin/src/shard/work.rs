@@ -24,14 +24,6 @@ use crate::session::outbox::Entry;
 use crate::session::{At, Session};
 use crate::store::{self, CREDENTIALS};
 
-/// When a stanza entered: now, if its edge is of a version that does not say.
-fn entered_or(entered: u64, now: u64) -> u64 {
-    match entered {
-        0 => now.max(1),
-        entered => entered,
-    }
-}
-
 /// Runs `work` on the account of `ctx`.
 pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
     match work {
@@ -47,8 +39,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
                 number,
                 part: Source::OWN,
             });
-            let entered = entered_or(entered, ctx.now.mono);
-            route::sent(ctx, stanza, entered);
+            route::sent(ctx, stanza, since(ctx, entered));
         }
         Work::Answer {
             session, answer, ..
@@ -69,12 +60,7 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             super::login::resume(ctx, edge, connection, &request, may_come);
         }
         Work::Detach(session, from, reason) => detach(ctx, session, from, reason),
-        Work::EdgeLost(session, edge) => {
-            let known = ctx.account.session(session).map(Session::whereabouts);
-            if matches!(known, Some(At::Edge(at, _)) if at == edge) {
-                resumption::lose(ctx, session);
-            }
-        }
+        Work::EdgeLost(session, edge) => edge_lost(ctx, session, edge),
         Work::Expire(session) => expire(ctx, session),
         Work::Sleep(session) => resumption::sleep(ctx, session),
         Work::Store(session) => resumption::store(ctx, session),
@@ -102,6 +88,22 @@ pub(super) fn perform(ctx: &mut Ctx<'_>, login: &mut Login, work: Work) {
             login.verified(ctx, verified.edge, verified.connection, verified.step);
         }
         Work::Admin(request) => admin(ctx, *request),
+    }
+}
+
+/// When a stanza began its way; an edge of an older version does not say.
+fn since(ctx: &Ctx<'_>, entered: u64) -> u64 {
+    match entered {
+        0 => ctx.now.mono.max(1),
+        entered => entered,
+    }
+}
+
+/// The lane of the edge a session is at is gone, unless it is at another by now.
+fn edge_lost(ctx: &mut Ctx<'_>, session: SessionId, edge: EdgeId) {
+    let known = ctx.account.session(session).map(Session::whereabouts);
+    if matches!(known, Some(At::Edge(at, _)) if at == edge) {
+        resumption::lose(ctx, session);
     }
 }
 
@@ -313,6 +315,22 @@ impl Cause {
             | Work::CatchUp(_)
             | Work::Abort(..)
             | Work::Admin(_) => Self::Nobody,
+        }
+    }
+
+    /// The stanza it was run for.
+    pub(super) fn stanza(&self) -> Option<&Arc<Stanza>> {
+        match self {
+            Self::Client(_, _, stanza)
+            | Self::Routed(stanza, ..)
+            | Self::Registration(_, _, stanza)
+            | Self::Request(stanza, _) => Some(stanza),
+            Self::Fanned(_)
+            | Self::Exchange(..)
+            | Self::Binding(..)
+            | Self::Resumption(..)
+            | Self::Departure(..)
+            | Self::Nobody => None,
         }
     }
 

@@ -60,6 +60,21 @@ pub struct Stanza {
     /// ends, where its name starts and ends, where its namespace starts and ends (0, 0: none).
     #[prost(uint32, repeated, tag = "9")]
     pub children: ::prost::alloc::vec::Vec<u32>,
+    /// Only of the few that are followed. A node that does not know it passes the stanza on without.
+    #[prost(message, optional, tag = "10")]
+    pub trace: ::core::option::Option<Trace>,
+}
+/// What comes of one stanza of a client, and what was done with it last.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trace {
+    /// 128 bits; never 0.
+    #[prost(fixed64, tag = "1")]
+    pub high: u64,
+    #[prost(fixed64, tag = "2")]
+    pub low: u64,
+    /// Never 0.
+    #[prost(fixed64, tag = "3")]
+    pub span: u64,
 }
 /// Which stanza of which session something comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]

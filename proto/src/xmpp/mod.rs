@@ -12,6 +12,8 @@ pub mod element;
 
 pub mod payload;
 
+pub mod trace;
+
 pub mod stanza;
 
 pub mod error;

@@ -11,6 +11,7 @@ use super::escape::{self, Sink};
 use super::jid::Jid;
 use super::ns;
 use super::payload::{Child, Payload};
+use super::trace::Trace;
 
 /// RFC 6120 §8.2: the three kinds of stanza.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +81,8 @@ pub struct Stanza {
     pub extra: Option<ByteStr>,
     /// The children.
     pub payload: Payload,
+    /// Where it is followed, if it is: hardly any is. Not part of what is written.
+    pub trace: Option<Box<Trace>>,
 }
 
 // === impl Kind ===
@@ -133,6 +136,15 @@ impl Type {
         Some(type_)
     }
 
+    /// The type as people call it: the `type` attribute, or what the default is called.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Available => "available",
+            other => other.attribute().unwrap_or_default(),
+        }
+    }
+
     /// The `type` attribute to write; `None` where the default says it.
     pub fn attribute(self) -> Option<&'static str> {
         match self {
@@ -168,6 +180,7 @@ impl Stanza {
             lang: None,
             extra: None,
             payload: Payload::default(),
+            trace: None,
         }
     }
 
@@ -314,6 +327,7 @@ impl Stanza {
             lang: None,
             extra: None,
             payload: Payload::default(),
+            trace: self.trace.clone(),
         }
     }
 }

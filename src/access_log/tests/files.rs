@@ -243,3 +243,69 @@ fn others_on_the_machine_cannot_read_it() {
     assert_eq!(mode(&inner.join("access.log")) & 0o007, 0);
     assert_eq!(mode(&inner) & 0o077, 0);
 }
+
+/// Names the folder of a small disk to the test that needs one.
+const SMALL_DISK: &str = "COUPLET_TEST_SMALL_DISK";
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_becomes_full_and_is_emptied() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // In a mount namespace of its own, for which one must be root; elsewhere `flow` has a device
+    // that is always full.
+    let script = "mount -t tmpfs -o size=16k none \"$0\" || exit 77; exec \"$@\"";
+    let output = std::process::Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(folder.path())
+        .arg(std::env::current_exe().expect("this program"))
+        .args([
+            "--exact",
+            "access_log::tests::files::on_a_small_disk",
+            "--ignored",
+        ])
+        .env(SMALL_DISK, folder.path())
+        .output();
+    let Ok(output) = output else {
+        return;
+    };
+    let text = String::from_utf8_lossy(&output.stdout);
+    match output.status.code() {
+        Some(0) => assert!(text.contains("1 passed"), "{text}"),
+        Some(1 | 77) if !text.contains("running") => {}
+        _ => panic!("{text}"),
+    }
+}
+
+#[test]
+#[ignore = "another test runs it where there is a small disk"]
+fn on_a_small_disk() {
+    let Some(folder) = std::env::var_os(SMALL_DISK) else {
+        return;
+    };
+    let path = Path::new(&folder).join("access.log");
+    let mut log = Log::new(Path::new(&folder), LineFormat::W3c, limits(0, 0, 9));
+    let line = log.shape.line(NOON, &entry(Event::Connect));
+    let mut written = 0;
+    let error = loop {
+        match log.files.write(NOON, line.as_bytes()) {
+            Ok(()) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    let lines = || read_w3c(&fs::read_to_string(&path).expect("read")).1.len();
+    // What had room for a part of it only is not there in part.
+    assert!(written > 100);
+    assert_eq!(lines(), written);
+    log.files
+        .write(NOON, line.as_bytes())
+        .expect_err("it is still full");
+    assert_eq!(lines(), written);
+    // Somebody makes room by moving the file to another disk.
+    fs::remove_file(&path).expect("removed");
+    log.files.close();
+    log.files
+        .write(NOON, line.as_bytes())
+        .expect("there is room");
+    assert_eq!(lines(), 1);
+}

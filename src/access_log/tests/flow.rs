@@ -3,6 +3,8 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
+use std::sync::Mutex;
+use std::thread;
 
 use couplet_proto::journal::Journal;
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -33,11 +35,24 @@ struct Stage {
 
 impl Stage {
     fn new(folder: &Path, settings: &config::AccessLog) -> Self {
+        Self::with_gate(folder, settings, &Arc::default())
+    }
+
+    /// A log whose writer stands still as long as somebody holds the gate.
+    fn with_gate(folder: &Path, settings: &config::AccessLog, gate: &Arc<Mutex<()>>) -> Self {
         let recorder = PrometheusBuilder::new().build_recorder();
         let metrics = recorder.handle();
         let hand = Hand::at(NOON);
+        let (time, gate) = (hand.clock(), Arc::clone(gate));
+        let clock = Arc::new(move || {
+            // The writer asks for the time before it does anything.
+            if thread::current().name() == Some("access-log") {
+                drop(gate.lock());
+            }
+            time()
+        });
         let log = metrics::with_local_recorder(&recorder, || {
-            AccessLog::in_folder(folder.to_owned(), settings, "node", hand.clock())
+            AccessLog::in_folder(folder.to_owned(), settings, "node", clock)
         });
         let log = log.expect("a thread");
         Self {
@@ -71,13 +86,16 @@ impl Stage {
 #[test]
 fn everything_queued_is_written_at_the_end() {
     let folder = tempfile::tempdir().expect("a folder");
-    let stage = Stage::new(folder.path(), &settings(LineFormat::W3c));
+    let gate = Arc::<Mutex<()>>::default();
+    let closed = gate.lock().expect("nobody has panicked");
+    let stage = Stage::with_gate(folder.path(), &settings(LineFormat::W3c), &gate);
     for _ in 0..1000 {
         stage.note(Event::Connect);
     }
     // Somebody may still know the log when it ends.
     let journal = stage.journal.clone();
     let (path, metrics) = (stage.folder.join("access.log"), stage.metrics.clone());
+    drop(closed);
     drop(stage);
     let (_, lines) = read_w3c(&fs::read_to_string(path).expect("read"));
     assert_eq!(lines.len(), 1000);
@@ -184,7 +202,7 @@ fn nobody_waits_for_a_disk_that_does_not_answer() {
     );
     assert_eq!(stage.counted(ERRORS), 0);
     // Somebody comes: what was kept is there, in whole lines.
-    let reader = std::thread::spawn(move || fs::read_to_string(current).expect("read"));
+    let reader = thread::spawn(move || fs::read_to_string(current).expect("read"));
     drop(stage);
     let text = reader.join().expect("it reads");
     assert!(text.lines().count() >= 8000, "{}", text.lines().count());

@@ -8,6 +8,13 @@ const EXCHANGES: &str = r#"
 GET health |  | 200 | "role":"origin"
 GET config |  | 200 | "key":"limits.logins","value":7,"source":"default"
 GET config?prefix=log |  | 200 | {"config":[{"key":"log.level"
+GET health?node=o2 |  | 200 | {"node":"o2"
+GET health?node=o3 |  | 404 | no origin \"o3\"
+GET config?prefix=log&node=o1 |  | 200 | {"config":[{"key":"log.level"
+GET config?prefix=log&node=o2 |  | 200 | {"config":[{"key":"log.of.o2"
+POST drain?node=o2 |  | 202 | o2 leaves
+POST drain/undo?node=o1 |  | 409 | gone already
+POST drain?nodes=o2 |  | 400 | nodes
 GET config?perfix=log |  | 400 | perfix
 POST accounts | {R,"password":"p"} | 201 | {"jid":"r@a.example"}
 POST accounts | {R,"password":"p"} | 409 | exists

@@ -3,6 +3,7 @@
 mod exchanges;
 mod openapi;
 mod scopes;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,8 +19,9 @@ use hyper_util::rt::TokioExecutor;
 use tokio::net::TcpListener;
 
 use super::{
-    Access, Accounts, AskSessions, Backend, Cluster, Health, Node, NodeState, PAGE_MAX, Pin,
-    Refusal, Session, SlotState, Slots, edge_router, router, serve,
+    Access, Accounts, AskNode, AskSessions, AskTrace, Backend, Cluster, Health, Node, NodeState,
+    NodeTold, PAGE_MAX, Pin, Refusal, Session, SlotState, Slots, Traced, edge_router, router,
+    serve,
 };
 use crate::config::{Admin, Grant, Scope, Settings, Shown};
 use crate::telemetry::Metrics;
@@ -28,6 +30,27 @@ use crate::telemetry::Metrics;
 struct Pretended(Arc<Mutex<BTreeMap<String, String>>>, Arc<Mutex<Vec<Pin>>>);
 
 impl Backend for Pretended {
+    fn name(&self) -> &'static str {
+        "o1"
+    }
+
+    async fn ask_node(&self, node: &str, question: AskNode) -> Result<NodeTold, Refusal> {
+        match (node, question) {
+            ("o2", AskNode::Health) => {
+                let mut health = self.health().await;
+                health.node = "o2".to_owned();
+                Ok(NodeTold::Health(health))
+            }
+            ("o2", AskNode::Config(prefix)) => Ok(NodeTold::Config(vec![Shown {
+                key: format!("{prefix}.of.o2"),
+                value: 1.into(),
+                source: "default".to_owned(),
+            }])),
+            ("o2", AskNode::Drain { .. }) => Ok(NodeTold::Drain("o2 leaves".to_owned())),
+            _ => Err(Refusal::Unknown(format!("there is no origin {node:?}"))),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         !self.0.lock().expect("not poisoned").is_empty()
     }
@@ -147,6 +170,15 @@ impl Cluster for Pretended {
         }])
     }
 
+    async fn trace(&self, ask: AskTrace) -> Result<Traced, Refusal> {
+        // What it was asked is all it knows.
+        Ok(Traced {
+            cursor: Some(format!("{} {} {:?}", ask.jid, ask.bodies, ask.cursor)),
+            skipped: 0,
+            stanzas: Vec::new(),
+        })
+    }
+
     async fn pins(&self) -> Result<Vec<Pin>, Refusal> {
         Ok(self.1.lock().expect("not poisoned").clone())
     }
@@ -181,6 +213,8 @@ struct Sent<'a> {
 const SERVER: &str = "server-token-0123456789";
 const READER: &str = "reader-token-0123456789";
 const DOMAIN: &str = "domain-token-0123456789";
+/// Of the scope server too, and it opens what stands in stanzas.
+const BODIES: &str = "bodies-token-0123456789";
 
 // === impl Port ===
 
@@ -303,6 +337,7 @@ fn grant(folder: &Path, admin: &mut Admin) {
     let scopes = [
         ("server", SERVER, Scope::Server),
         ("reader", READER, Scope::ReadOnly),
+        ("bodies", BODIES, Scope::Server),
         ("shop", DOMAIN, Scope::Domains(vec!["a.example".to_owned()])),
     ];
     for (name, token, scope) in scopes {
@@ -312,6 +347,7 @@ fn grant(folder: &Path, admin: &mut Admin) {
             name: name.to_owned(),
             file,
             scope,
+            bodies: name == "bodies",
         });
     }
 }

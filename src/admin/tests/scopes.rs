@@ -28,6 +28,14 @@ GET sessions?jid=r%40a.example    |                                      | 200 |
 GET sessions?jid=r%40B.example    |                                      | 200 | 200 | 403
 GET sessions?domain=a.example&jid=r%40b.example |                        | 200 | 200 | 403
 GET sessions?domain=b.example&jid=r%40a.example |                        | 200 | 200 | 403
+GET trace?jid=r%40a.example&cursor=1 |                                   | 200 | 403 | 200
+GET trace?jid=r%40b.example/x&cursor=1 |                                 | 200 | 403 | 403
+GET trace?jid=r%40a.example&cursor=1&bodies=true |                       | 403 | 403 | 403
+POST trace                        | {"jid":"r@a.example"}                | 200 | 403 | 200
+POST trace                        | {"jid":"r@A.example/x"}              | 200 | 403 | 200
+POST trace                        | {"jid":"r@b.example"}                | 200 | 403 | 403
+POST trace                        | {"jid":"a.example"}                  | 400 | 403 | 400
+POST trace                        | {"jid":"r@a.example","bodies":true}  | 403 | 403 | 403
 POST accounts                     | {"jid":"r@b.example","password":"p"} | 201 | 403 | 403
 POST accounts                     | {"jid":"r@B.EXAMPLE","password":"p"} | 409 | 403 | 403
 POST accounts                     | {"jid":"r@A.example","password":"p"} | 201 | 403 | 409
@@ -40,6 +48,7 @@ PUT pins/0-9                      | {"group":"a"}                        | 204 |
 DELETE pins/0-9                   |                                      | 204 | 403 | 403
 POST backup                       | {"directory":"/srv/copy"}            | 204 | 403 | 403
 POST drain                        |                                      | 202 | 403 | 403
+POST drain?node=o2                 |                                      | 202 | 403 | 403
 POST drain/undo                   |                                      | 409 | 403 | 403
 "#;
 

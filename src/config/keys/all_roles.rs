@@ -70,6 +70,11 @@ pub(super) const KEYS: &[Key] = &[
         s.admin.token(&g.path[2])?.domains = Some(domains);
         Ok(())
     }),
+    key("admin.tokens.*.bodies", |s, g| {
+        let bodies = g.truth()?;
+        s.admin.token(&g.path[2])?.bodies = bodies;
+        Ok(())
+    }),
     key("admin.audit_file", |s, g| {
         g.path().map(|value| s.admin.audit_file = Some(value))
     })
@@ -148,6 +153,18 @@ pub(super) const KEYS: &[Key] = &[
         g.number(0..=100_000).map(|value| s.access_log.keep = value)
     })
     .shown(|s| json!(s.access_log.keep)),
+    key("trace.endpoint", |s, g| {
+        g.text().map(|value| s.trace.endpoint = Some(value))
+    })
+    .shown(|s| json!(s.trace.endpoint)),
+    key("trace.addresses", |s, g| {
+        g.truth().map(|value| s.trace.addresses = value)
+    })
+    .shown(|s| json!(s.trace.addresses)),
+    key("trace.service_name", |s, g| {
+        g.text().map(|value| s.trace.service_name = value)
+    })
+    .shown(|s| json!(s.trace.service_name)),
 ];
 
 /// Bounds of when a file of the access log is full: smaller ones would be hardly more than their

@@ -30,6 +30,10 @@ pub(super) const KEYS: &[Key] = &[
         g.truth().map(|value| s.edge.require_tls = value)
     })
     .shown(|s| json!(s.edge.require_tls)),
+    key("trace.sample", |s, g| {
+        g.fraction().map(|value| s.trace.sample = value)
+    })
+    .shown(|s| json!(s.trace.sample)),
     key("tls.certificate", |s, g| {
         g.path()
             .map(|value| s.tls.default.certificate = Some(value))

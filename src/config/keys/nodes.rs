@@ -96,6 +96,11 @@ pub(super) const CLUSTER: &[Key] = &[
         g.number(1..=4096).map(|value| s.cluster.moves = value)
     })
     .shown(|s| json!(s.cluster.moves)),
+    key("cluster.join_wait_secs", |s, g| {
+        g.number(0..=3600)
+            .map(|value| s.cluster.join_wait_secs = value)
+    })
+    .shown(|s| json!(s.cluster.join_wait_secs)),
 ];
 
 /// Whether an edge can be told to dial this: `host:port` or `dns:name:port`.

@@ -62,8 +62,8 @@ async fn restart_all(stage: &mut Stage) -> Vec<ExitStatus> {
     statuses
 }
 
-/// As [`rolling`], with the clients behind HAProxy: all of them come back by the same door. What the
-/// edges wrote down of them must add up.
+/// As [`rolling`], with the clients behind HAProxy: all of them come back by the same door. What
+/// the edges wrote down of them must add up.
 pub(super) async fn rolling_behind_balancer(folder: PathBuf) -> Verdict {
     tally::begin();
     let layout = Layout {

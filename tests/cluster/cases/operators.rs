@@ -15,6 +15,7 @@ pub(super) async fn work(folder: PathBuf) -> Verdict {
     let mut stage = Stage::usual(&folder).await;
     let mut wrong = Vec::new();
     ask(&stage.cluster, &mut wrong).await;
+    ask_about_nodes(&stage.cluster, &mut wrong).await;
 
     let origin = &stage.cluster.origins[0];
     let drained = ctl(origin.admin, &["drain", "--wait", "60"]).await;
@@ -33,8 +34,15 @@ pub(super) async fn work(folder: PathBuf) -> Verdict {
     }
     stage.crowd.everyone_is_heard().await;
     let origin = &stage.cluster.origins[0];
-    let undone = ctl(origin.admin, &["drain", "--undo"]).await;
-    expect(&mut wrong, "an origin stays", &undone, 0, "takes its share");
+    let another = stage.cluster.origins[1].admin;
+    let undone = ctl(another, &["drain", "--undo", "--node", "o1"]).await;
+    expect(
+        &mut wrong,
+        "an origin stays",
+        &undone,
+        0,
+        "the origin o1 takes its share",
+    );
     until("the origin has slots again", PATIENCE, async || {
         slots(origin.admin).await > Some(0)
     })
@@ -53,10 +61,9 @@ pub(super) async fn work(folder: PathBuf) -> Verdict {
     all_resumed(in_order(verdict, &[status]), 8)
 }
 
-/// Asks each node for what it can tell.
+/// Asks each origin for what all of them can tell.
 async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
     let [first, second, third] = [0, 1, 2].map(|index| cluster.origins[index].admin);
-    let edge = cluster.edges[0].admin;
     for origin in [first, second, third] {
         let nodes = ctl(origin, &["nodes"]).await;
         for name in ["o1", "o2", "o3"] {
@@ -88,7 +95,36 @@ async fn ask(cluster: &Cluster, wrong: &mut Vec<String>) {
     if length(&count) < 10 || length(&here) != length(&count) || length(&nobody) != 0 {
         wrong.push(format!("sessions: {count} {here} {nobody}"));
     }
+}
 
+/// Asks nodes how others are, and an edge what only origins know.
+async fn ask_about_nodes(cluster: &Cluster, wrong: &mut Vec<String>) {
+    let second = cluster.origins[1].admin;
+    let edge = cluster.edges[0].admin;
+    let health = ctl(second, &["health", "--node", "o1"]).await;
+    expect(
+        wrong,
+        "an origin tells how another is",
+        &health,
+        0,
+        "o1    origin  ready",
+    );
+    let nobody = ctl(second, &["health", "--node", "o9"]).await;
+    expect(
+        wrong,
+        "an origin knows the others",
+        &nobody,
+        1,
+        "no origin \"o9\"",
+    );
+    let config = ctl(second, &["config", "node", "--node", "o1"]).await;
+    expect(
+        wrong,
+        "an origin shows another's settings",
+        &config,
+        0,
+        "\"o1\"",
+    );
     let health = ctl(edge, &["health"]).await;
     expect(wrong, "an edge is well", &health, 0, "ready");
     let config = ctl(edge, &["config", "link.origins"]).await;

@@ -1,6 +1,7 @@
 //! Tests of the header: tables of bytes and what they tell; cut at every byte; anything at all.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,6 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::header::{BYTES_MAX, Header, Version, Wrong, parse};
 use super::{Proxies, Refusal, WAITING_MAX, read};
+
+/// Nothing here takes this long, on any machine.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -217,7 +221,8 @@ async fn not_a_byte_behind_the_header_is_read() {
             client
         );
         let mut rest = [0; 10];
-        socket.read_exact(&mut rest).await.expect("the rest");
+        let reading = tokio::time::timeout(PATIENCE, socket.read_exact(&mut rest));
+        reading.await.expect("in time").expect("the rest");
         assert_eq!(&rest, b"\r\n<stream>");
     }
 }

@@ -183,6 +183,12 @@ impl Members {
         (candidates.collect(), nodes.collect())
     }
 
+    /// Whether a member is about to leave.
+    pub(super) fn is_draining(&self, node: &NodeId) -> bool {
+        let mut all = self.view.iter();
+        all.any(|(member, _)| member.node == *node && member.is_draining)
+    }
+
     /// Whether another member is there who takes slots.
     pub(super) fn has_others(&self) -> bool {
         let mut all = self.view.iter();

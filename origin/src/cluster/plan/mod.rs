@@ -56,6 +56,9 @@ pub struct Settings {
     pub lease_ms: u64,
     /// Slots that may be on their way from living owners to this node at once.
     pub moves_max: usize,
+    /// For how long from the first beat nothing is asked of owners who stay, in milliseconds: until
+    /// everybody has found this node.
+    pub join_wait_ms: u64,
 }
 
 /// Everything that can happen to the planner.
@@ -148,6 +151,8 @@ pub struct Planner {
     version: u64,
     /// Those who have asked this node to leave slots.
     askers: Vec<Asker>,
+    /// When the first beat was answered.
+    joined: Option<u64>,
     actions: Vec<Action>,
 }
 
@@ -251,6 +256,7 @@ impl Planner {
             pins_asked: None,
             version: 0,
             askers: Vec::new(),
+            joined: None,
             actions: Vec::new(),
         }
     }
@@ -289,6 +295,7 @@ impl Planner {
 
     fn beaten(&mut self, view: View, now: u64) {
         self.version = view.version;
+        self.joined.get_or_insert(now);
         self.members.beaten(view, self.owners.nodes(), now);
         if self.pins_asked.is_none() && self.pins_version != Some(self.version) {
             self.pins_asked = Some(self.version);

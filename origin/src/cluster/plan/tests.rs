@@ -1,6 +1,8 @@
 //! Planners of several nodes and the world they plan for, without I/O: beats come every half
 //! second, answers at once.
 
+mod joining;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use couplet_proto::link::epoch::Epoch;
@@ -22,6 +24,8 @@ struct Sim {
     nodes: BTreeMap<NodeId, Simulated>,
     /// What was taken from whom: in all.
     causes: Vec<Cause>,
+    /// For those who start from now on.
+    join_wait_ms: u64,
 }
 
 struct Simulated {
@@ -42,6 +46,7 @@ impl Sim {
             world: World::new(),
             nodes: BTreeMap::new(),
             causes: Vec::new(),
+            join_wait_ms: 0,
         };
         names.iter().for_each(|name| drop(sim.start(name, 1)));
         sim
@@ -54,6 +59,7 @@ impl Sim {
             name: name.into(),
             lease_ms: LEASE_MS,
             moves_max: 32,
+            join_wait_ms: self.join_wait_ms,
         });
         let member = Member {
             node: node.clone(),

@@ -118,8 +118,9 @@ impl Planner {
             if !self.is_wanted(slot, now) {
                 continue;
             }
-            let is_paused = self.work.paused[slot.index()] > now;
             let owner = self.owners.of(slot);
+            let is_paused = self.work.paused[slot.index()] > now
+                || owner.is_some_and(|owner| self.is_early_for(&owner.node, now));
             match self.cause(owner, now) {
                 Cause::Planned if room == 0 || is_paused => {}
                 Cause::Planned => {
@@ -163,6 +164,13 @@ impl Planner {
             Stage::Asking(_) => self.cause(self.owners.of(slot), now) == Cause::Crash,
             Stage::Taking(..) => false,
         }
+    }
+
+    /// Whether it is too early to ask a living owner for slots: not everybody has found this node
+    /// yet. One who leaves does not wait for that.
+    fn is_early_for(&self, owner: &NodeId, now: u64) -> bool {
+        let until = self.joined.unwrap_or(now) + self.settings.join_wait_ms;
+        now < until && !self.members.is_draining(owner)
     }
 
     /// Why a slot is to be taken, or has to be asked for.

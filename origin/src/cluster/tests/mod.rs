@@ -27,6 +27,7 @@ const SETTINGS: config::Cluster = config::Cluster {
     beat_ms: 100,
     lease_ms: 1000,
     moves_max: 32,
+    join_wait_ms: 0,
 };
 
 /// A link that carries requests and announcements; no stanza is sent here.

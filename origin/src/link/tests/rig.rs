@@ -133,6 +133,7 @@ impl Running {
             beat_ms: 100,
             lease_ms: 1000,
             moves_max: 256,
+            join_wait_ms: 0,
         };
         let store = Arc::new(model.of(node.clone()));
         assert_eq!(store.seed(), SEED);

@@ -5,6 +5,8 @@
 
 mod faults;
 
+mod looking;
+
 mod model;
 
 mod outputs;
@@ -17,12 +19,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::frame::{Bind, Detached, Frame, ToEdge, ToOrigin};
 use couplet_proto::link::id::{ConnectionId, EdgeId, SessionId};
 use couplet_proto::slot::{SLOTS, Seed, Slot};
+use couplet_proto::trace::Trace;
 use couplet_proto::xmpp::error::StreamCondition;
+use couplet_proto::{Jid, Stanza};
 
 use self::faults::Faults;
 pub(crate) use self::model::Model;
@@ -166,6 +169,8 @@ impl Rig {
             started_unix: 1_000_000,
             is_clustered,
             tokens: Tokens::new([9; 32]),
+            tracer: Arc::default(),
+            watched: Arc::default(),
             config,
         });
         let epochs = vec![Some(EPOCH); usize::from(SLOTS)];
@@ -257,12 +262,17 @@ impl Rig {
 
     /// A client sends a stanza; nothing happens yet.
     pub(crate) fn push(&mut self, client: &mut Client, xml: &str) {
+        self.push_stanza(client, stanza(xml));
+    }
+
+    /// As [`Rig::push`].
+    pub(crate) fn push_stanza(&mut self, client: &mut Client, stanza: Stanza) {
         client.sent += 1;
         let frame = ToOrigin::Stanza {
             entered: 0,
             session: client.session,
             number: client.sent,
-            stanza: Arc::new(stanza(xml)),
+            stanza: Arc::new(stanza),
         };
         let account = client.jid.to_bare();
         let epoch = self.epoch_of(Slot::of(SEED, &account));
@@ -333,6 +343,16 @@ impl Rig {
             _ => None,
         });
         stanzas.collect()
+    }
+
+    /// What the next stanza for a client carries, if there is one.
+    pub(crate) fn next_trace(&mut self, client: &Client) -> Option<Option<Trace>> {
+        let inbox = self.inboxes.entry(client.connection).or_default();
+        let mut frames = std::iter::from_fn(|| inbox.frames.pop_front());
+        frames.find_map(|frame| match frame {
+            ToEdge::Deliver(delivery) => Some(delivery.stanza.trace.as_deref().copied()),
+            _ => None,
+        })
     }
 
     /// The next frame for a connection.

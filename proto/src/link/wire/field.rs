@@ -55,16 +55,24 @@ pub(super) fn ip(bytes: Option<&Bytes>) -> Option<IpAddr> {
 }
 
 pub(super) fn token_halves(token: AuthToken) -> v1::Token {
+    let (high, low) = halves(token.0);
+    v1::Token { high, low }
+}
+
+/// 128 bits as two numbers.
+pub(super) fn halves(bits: u128) -> (u64, u64) {
     let half = |bits: u128| u64::try_from(bits & u128::from(u64::MAX)).expect("64 bits");
-    v1::Token {
-        high: half(token.0 >> 64),
-        low: half(token.0),
-    }
+    (half(bits >> 64), half(bits))
+}
+
+/// Two numbers as 128 bits.
+pub(super) fn whole(high: u64, low: u64) -> u128 {
+    u128::from(high) << 64 | u128::from(low)
 }
 
 pub(super) fn token(halves: Option<v1::Token>) -> Result<AuthToken, Undecodable> {
     let v1::Token { high, low } = required(halves, "token")?;
-    Ok(AuthToken(u128::from(high) << 64 | u128::from(low)))
+    Ok(AuthToken(whole(high, low)))
 }
 
 pub(super) fn source_message(source: Source) -> v1::Source {

@@ -11,6 +11,7 @@ use super::{Undecodable, v1};
 use crate::xmpp::byte_str::ByteStr;
 use crate::xmpp::payload::{Entry, Payload};
 use crate::xmpp::stanza::{Kind, Stanza, Type};
+use crate::xmpp::trace::{SpanId, Trace, TraceId};
 
 /// A stanza of fewer bytes is copied out of the buffer it came in. Many share that buffer, and one
 /// that is kept, as a presence is, would keep all of it; copying so little costs less than the
@@ -33,6 +34,7 @@ pub(super) fn encode(stanza: &Stanza) -> v1::Stanza {
         extra: text(&stanza.extra),
         payload: stanza.payload.xml().bytes().clone(),
         children: stanza.payload.index().iter().flat_map(numbers).collect(),
+        trace: stanza.trace.as_deref().map(trace_message),
     }
 }
 
@@ -51,6 +53,7 @@ pub(super) fn decode(message: Option<v1::Stanza>) -> Result<Arc<Stanza>, Undecod
         lang: text(message.lang)?,
         extra: text(message.extra)?,
         payload: payload(message.payload, &message.children)?,
+        trace: message.trace.and_then(trace).map(Box::new),
     }))
 }
 
@@ -58,6 +61,23 @@ pub(super) fn decode(message: Option<v1::Stanza>) -> Result<Arc<Stanza>, Undecod
 pub(super) fn decode_all(messages: Vec<v1::Stanza>) -> Result<Arc<[Arc<Stanza>]>, Undecodable> {
     let stanzas = messages.into_iter().map(|message| decode(Some(message)));
     stanzas.collect()
+}
+
+/// [`Trace::at`] stays behind: each process measures its own part.
+fn trace_message(trace: &Trace) -> v1::Trace {
+    let (high, low) = field::halves(trace.id.0);
+    let span = trace.span.0;
+    v1::Trace { high, low, span }
+}
+
+/// One without a name is none.
+fn trace(message: v1::Trace) -> Option<Trace> {
+    let id = field::whole(message.high, message.low);
+    (id != 0 && message.span != 0).then_some(Trace {
+        id: TraceId(id),
+        span: SpanId(message.span),
+        at: 0,
+    })
 }
 
 /// Copies the texts of a small stanza into one buffer of their own.

@@ -63,6 +63,8 @@ impl Stage {
                 started_unix: 0,
                 is_clustered: true,
                 tokens: Tokens::new([9; 32]),
+                tracer: Arc::default(),
+                watched: Arc::default(),
                 config,
             },
             account: Account::new(jid(address)),

@@ -16,6 +16,7 @@ use crate::link::frame::{
 use crate::link::id::{ConnectionId, LogId, SessionId, Source};
 use crate::link::peer::{Addressee, Forward, Forwards, ToPeer};
 use crate::slot::SLOTS;
+use crate::trace::{SpanId, Trace, TraceId};
 use crate::xmpp::byte_str::ByteStr;
 use crate::xmpp::error::{Condition, ErrorType, SaslCondition, StanzaError, StreamCondition};
 use crate::{Element, Jid, Kind, Stanza, Type};
@@ -348,9 +349,11 @@ fn stanza() -> impl Strategy<Value = Arc<Stanza>> {
         1..2000usize,
     );
     let children = prop::collection::vec(child, 0..4);
-    (head, texts, option(jid()), option(jid()), children).prop_map(
-        |((kind, type_), (id, lang, extra), from, to, children)| {
+    let jids = (option(jid()), option(jid()));
+    (head, texts, jids, option(trace()), children).prop_map(
+        |((kind, type_), (id, lang, extra), (from, to), trace, children)| {
             let mut stanza = Stanza::new(kind, type_);
+            stanza.trace = trace.map(Box::new);
             stanza.id = id;
             stanza.lang = lang;
             stanza.extra = extra;
@@ -363,6 +366,14 @@ fn stanza() -> impl Strategy<Value = Arc<Stanza>> {
             Arc::new(stanza)
         },
     )
+}
+
+fn trace() -> impl Strategy<Value = Trace> {
+    (1..u128::MAX, 1..u64::MAX).prop_map(|(id, span)| Trace {
+        id: TraceId(id),
+        span: SpanId(span),
+        at: 0,
+    })
 }
 
 fn error() -> impl Strategy<Value = StanzaError> {

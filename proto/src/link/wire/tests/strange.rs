@@ -35,6 +35,31 @@ fn read(frame: &v1::EdgeFrame) -> Result<Frame<ToOrigin>, Undecodable> {
 }
 
 #[test]
+fn a_trace_without_a_name_is_none() {
+    let whole = v1::Trace {
+        high: 0,
+        low: 1,
+        span: 2,
+    };
+    let nameless = [
+        v1::Trace { low: 0, ..whole },
+        v1::Trace { span: 0, ..whole },
+    ];
+    for (trace, is_there) in [(whole, true), (nameless[0], false), (nameless[1], false)] {
+        let mut frame = submitted(b"", Vec::new());
+        if let Some(v1::edge_frame::Body::Submit(submit)) = &mut frame.body
+            && let Some(stanza) = &mut submit.stanza
+        {
+            stanza.trace = Some(trace);
+        }
+        let ToOrigin::Stanza { stanza, .. } = read(&frame).expect("whole").body else {
+            panic!("a stanza");
+        };
+        assert_eq!(stanza.trace.is_some(), is_there, "{trace:?}");
+    }
+}
+
+#[test]
 fn a_body_of_a_newer_version_is_unknown() {
     // Field 99 of a frame, three bytes long.
     let mut bytes = v1::OriginFrame {
