@@ -148,6 +148,7 @@ impl World {
                     route,
                     stanza: routed.stanza,
                     source: routed.source,
+                    entered: routed.entered,
                 };
                 let mut links = self.peers.iter_mut();
                 let link = links.find(|link| link.from == node && link.id_at_from == peer);

@@ -4,6 +4,33 @@
 //! So each node adds the time that passed on it, and what a frame spends on the wire between two
 //! of them is not counted. 0 is always "not measured".
 
+use super::frame::{ToEdge, ToOrigin};
+
+// === impl ToOrigin ===
+
+impl ToOrigin {
+    /// When its stanza was read off a client's socket, if it has one.
+    pub fn entered_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Stanza { entered, .. } => Some(entered),
+            _ => None,
+        }
+    }
+}
+
+// === impl ToEdge ===
+
+impl ToEdge {
+    /// When its stanza was read off a client's socket, if it has one.
+    pub fn entered_mut(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Deliver(delivery) => Some(&mut delivery.entered),
+            Self::Fan(fan) => Some(&mut fan.entered),
+            _ => None,
+        }
+    }
+}
+
 /// How long ago something entered, for a link: at least 1 when it is measured.
 pub fn since(entered: u64, now_ms: u64) -> u32 {
     match entered {

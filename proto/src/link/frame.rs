@@ -448,30 +448,9 @@ pub fn sourced(
     })
 }
 
-// === impl ToOrigin ===
-
-impl ToOrigin {
-    /// When its stanza was read off a client's socket, if it has one.
-    pub fn entered_mut(&mut self) -> Option<&mut u64> {
-        match self {
-            Self::Stanza { entered, .. } => Some(entered),
-            _ => None,
-        }
-    }
-}
-
 // === impl ToEdge ===
 
 impl ToEdge {
-    /// When its stanza was read off a client's socket, if it has one.
-    pub fn entered_mut(&mut self) -> Option<&mut u64> {
-        match self {
-            Self::Deliver(delivery) => Some(&mut delivery.entered),
-            Self::Fan(fan) => Some(&mut fan.entered),
-            _ => None,
-        }
-    }
-
     /// The number that says that all a session sent, and its end, has taken effect.
     pub const ALL: u64 = u64::MAX;
 
