@@ -106,7 +106,6 @@ impl Server {
             registry,
             lease_ms: cluster.lease_ms,
         };
-        let admin = origin.admin();
         let router = admin::router(operated, metrics.clone(), access);
         let mut tasks = JoinSet::new();
         let address = open_admin(settings.admin.listen, router, &mut tasks).await?;
@@ -117,7 +116,7 @@ impl Server {
         ));
         tracing::info!(link = joined(&bound), advertised, admin = %address, "started");
         let token_file = settings.admin.token_file.as_deref();
-        accounts::welcome(&admin, address, token_file, settings.log.format).await;
+        accounts::welcome(&origin.admin(), address, token_file, settings.log.format).await;
         Ok(Self {
             origin,
             links,
