@@ -102,8 +102,8 @@ impl<B> Ask<B> {
         Ok((&self.shared.backend, account))
     }
 
-    /// The backend, for what concerns an account or one of its sessions, and the address as they are
-    /// compared.
+    /// The backend, for what concerns an account or one of its sessions, and the address as they
+    /// are compared.
     pub(super) fn session(&self, text: &str) -> Result<(&B, Jid), Refusal> {
         self.name(text);
         let wrong = |_| Refusal::Malformed(format!("{text:?} is not an address"));

@@ -76,14 +76,7 @@ impl Server {
         let store = Arc::new(open(&settings.redis, &node).await?);
 
         let me = node.clone();
-        let member = Member {
-            node,
-            name: name.as_str().into(),
-            address: advertised.as_str().into(),
-            weight: settings.cluster.weight,
-            group: settings.cluster.group.as_str().into(),
-            is_draining: false,
-        };
+        let member = member(&settings, node, &advertised);
         let cluster = Settings {
             moves_max: settings.cluster.moves,
             ..Settings::default()
@@ -155,6 +148,18 @@ impl Running for Server {
             links.stop().await;
         }
         drop(self.tasks);
+    }
+}
+
+/// What the others are told of this origin.
+fn member(settings: &config::Settings, node: NodeId, advertised: &str) -> Member {
+    Member {
+        node,
+        name: settings.node.as_str().into(),
+        address: advertised.into(),
+        weight: settings.cluster.weight,
+        group: settings.cluster.group.as_str().into(),
+        is_draining: false,
     }
 }
 
