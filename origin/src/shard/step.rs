@@ -321,9 +321,7 @@ impl Shard {
             self.fail(resident, work, Condition::InternalServerError);
             return "refused";
         }
-        if !self.watches.is_empty() {
-            self.watch_work(resident, &work);
-        }
+        self.watch_work(resident, &work);
         let cause = Cause::of(&work);
         let stanza = work.stanza().cloned();
         let ending = match &work {

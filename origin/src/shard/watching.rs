@@ -34,7 +34,11 @@ impl Shard {
     }
 
     /// A handler runs for this.
+    #[inline]
     pub(super) fn watch_work(&mut self, resident: &Resident, work: &Work) {
+        if self.watches.is_empty() {
+            return;
+        }
         let Work::Stanza {
             session, stanza, ..
         } = work
