@@ -116,3 +116,25 @@ async fn a_domain_is_served_from_when_it_is_added() {
     let said = begin().await;
     assert!(said.contains("<host-unknown "), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn behind_a_balancer_clients_are_banned_and_not_the_balancer() {
+    let world = World::plain(|config| {
+        let balancer = parse_network("127.0.0.1").expect("an address");
+        config.proxy_protocol_from = vec![balancer];
+    })
+    .await;
+    let brought = async |header: &str| {
+        let mut socket = from("127.0.0.1", world.at.plain[0]).await;
+        // It may be closed as soon as it is known whom it brings.
+        let _ = socket.write_all(header.as_bytes()).await;
+        let _ = socket.write_all(HEADER.as_bytes()).await;
+        let read = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 1])).await;
+        read.expect("an answer or an end in time").unwrap_or(0) > 0
+    };
+    world.rule(1, &[("192.0.2.7", None), ("127.0.0.1", None)], &[]);
+    assert!(!brought("PROXY TCP4 192.0.2.7 127.0.0.1 1111 5222\r\n").await);
+    assert!(brought("PROXY TCP4 192.0.2.8 127.0.0.1 1111 5222\r\n").await);
+    // It asks for itself whether the edge is well.
+    assert!(brought("PROXY UNKNOWN\r\n").await);
+}
