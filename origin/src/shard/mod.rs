@@ -12,6 +12,7 @@
 //! - [`step`]: event → the account it is for → the handler.
 //! - [`commit`]: what a handler sent after a write waits until the write is durable.
 //! - `conclude`: effect → output. `release`: what has to happen before a sender is told.
+//! - `refuse`: what has failed is told to whoever waits for it.
 //! - `followed`: what is told of the few stanzas that are followed.
 //! - `watching`: what an operator who looks on is shown.
 //! - `fan`: the same stanzas for many sessions. `bulk`: in turn.
@@ -57,6 +58,8 @@ mod work;
 mod login;
 
 mod conclude;
+
+mod refuse;
 
 mod followed;
 
