@@ -153,7 +153,9 @@ fn all_of_a_domain_are_kicked_and_nobody_else() {
 
 #[test]
 fn a_banned_address_is_put_out_and_stays_out_until_it_is_let_in() {
-    let mut server = Server::start(&["log.level=\"debug\""]);
+    let logs = tempfile::tempdir().expect("a folder");
+    let folder = format!("access_log.folder={:?}", logs.path().display().to_string());
+    let mut server = Server::start(&[&folder, "access_log.format=\"json\""]);
     let jid = server.new_account("tybalt");
     let mut tybalt = Client::connect_from(from("127.0.0.66"), server.c2s);
     tybalt.enter(&jid, PASSWORD);
@@ -181,6 +183,15 @@ fn a_banned_address_is_put_out_and_stays_out_until_it_is_let_in() {
     assert!(metrics.contains(refused), "{metrics}");
     assert!(metrics.contains("couplet_connections_ended_banned_total 1"));
     assert!(metrics.contains("couplet_origin_bans{kind=\"network\"} 1"));
+
+    eventually("line in the access log", || {
+        let text = std::fs::read_to_string(logs.path().join("access.log"));
+        let text = text.unwrap_or_default();
+        text.lines()
+            .filter(|line| line.contains("\"banned\"") && line.contains("127.0.0.66"))
+            .count()
+            == 2
+    });
 
     // Also the next process.
     server.kill();

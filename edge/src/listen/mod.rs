@@ -219,7 +219,7 @@ impl Door {
     fn pace(self: &Arc<Self>, newcomer: Newcomer) {
         let peer = newcomer.peer;
         if self.refuses(peer.ip()) {
-            return;
+            return self.note_rejected(&newcomer.tcp, peer, "banned");
         }
         let metrics = &self.edge.metrics;
         let Some(wait) = self.pace.wait(peer.ip(), self.edge.clock.now_micros()) else {
