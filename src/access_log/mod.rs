@@ -5,10 +5,10 @@
 //! ```
 //!
 //! - [`field`]: what a line can say.
-//! - [`line`]: an entry in the fields and the format that were chosen.
+//! - [`mod@line`]: an entry in the fields and the format that were chosen.
 //! - [`escape`]: what clients choose cannot be taken for anything else.
 //! - [`writer`]: the thread that writes, and the queue in front of it.
-//! - [`file`]: the files; when the next one begins, and how many are kept.
+//! - [`mod@file`]: the files; when the next one begins, and how many are kept.
 //!
 //! **Invariant:** the service never waits for its log: a full disk or a slow one costs lines, which
 //! are counted.

@@ -144,8 +144,8 @@ pub(crate) struct Connection {
     deadlines: Deadlines,
     /// What the client authenticates with, for the count of logins.
     mechanism: Option<Mechanism>,
-    /// Bytes already reported.
-    counted: (u64, u64),
+    /// Bytes already reported; of their number the low half.
+    counted: (u32, u32),
     record: Record,
     /// What is told of stanzas that are followed; `None` while nothing is.
     followed: Option<Box<Followed>>,
@@ -433,9 +433,14 @@ impl Connection {
 
     /// Reports the bytes moved since the last time.
     fn count_bytes(&mut self) {
-        let counts = self.transport.counts();
-        let more_in = counts.0.saturating_sub(self.counted.0);
-        let more_out = counts.1.saturating_sub(self.counted.1);
+        if matches!(self.transport, Transport::Gone) {
+            return;
+        }
+        // Four bytes do: it is never so much between two reports.
+        let (read, written) = self.transport.counts();
+        let counts = (read as u32, written as u32);
+        let more_in = u64::from(counts.0.wrapping_sub(self.counted.0));
+        let more_out = u64::from(counts.1.wrapping_sub(self.counted.1));
         let metrics = &self.edge.metrics;
         if more_in > 0 {
             metrics.bytes_in.increment(more_in);

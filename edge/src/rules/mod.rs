@@ -1,7 +1,7 @@
 //! Rules: what operators have ordered while the cluster runs, as the origins have told it.
 //!
-//! - [`bans`]: where no client is let in from.
-//! - [`domains`]: what is served: what the configuration names, and what was added since.
+//! - `bans`: where no client is let in from.
+//! - `domains`: what is served: what the configuration names, and what was added since.
 //!
 //! They are looked at for every socket and every stream, and change hardly ever: readers take no
 //! lock.

@@ -4,8 +4,8 @@
 //! edge, origin ─ done ─▶ a bounded queue ─▶ export: batches over OTLP/gRPC
 //! ```
 //!
-//! - [`otlp`]: a span as the collector reads it.
-//! - [`export`]: the queue, and the task that empties it.
+//! - `otlp`: a span as the collector reads it.
+//! - `export`: the queue, and the task that empties it.
 //!
 //! A build without the feature `otel` has neither, and refuses `trace.endpoint`.
 //!
