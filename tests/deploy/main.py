@@ -13,6 +13,7 @@ import traceback
 import balancers
 import cluster
 import image
+import readme
 import units
 from container import needed
 
@@ -21,6 +22,7 @@ TESTS = {
     "haproxy": balancers.haproxy,
     "nginx": balancers.nginx,
     "compose": cluster.compose,
+    "by_hand": readme.by_hand,
     "systemd": units.systemd,
 }
 

@@ -16,17 +16,6 @@ use crate::harness::server::Server;
 use crate::prometheus::{self, Prometheus};
 use crate::traffic;
 
-/// Metrics that rules and board name before every part of the program that measures them is
-/// there. Once one is on the page it must have samples like the others.
-const COMING: &[&str] = &[
-    "couplet_connections_ended_banned_total",
-    "couplet_edge_rules_version",
-    "couplet_origin_bans",
-    "couplet_origin_domains_added",
-    "couplet_origin_rules_version",
-    "couplet_origin_sessions_expelled_total",
-];
-
 /// What ends the name of a series of a histogram.
 const PARTS: &[&str] = &["_bucket", "_sum", "_count"];
 
@@ -44,11 +33,6 @@ fn names(expr: &str) -> BTreeSet<String> {
         ["up", "ALERTS"].contains(word) || is_ours.iter().any(|it| word.starts_with(it))
     };
     words.filter(is_name).map(str::to_owned).collect()
-}
-
-/// Whether it cannot have samples yet.
-fn is_coming(name: &str) -> bool {
-    COMING.contains(&name) && !page::rows().contains_key(name)
 }
 
 /// A node's own words, once it has looked at its certificates, if it has any.
@@ -162,7 +146,7 @@ async fn all_names_have_samples(prometheus: &Prometheus) {
     let panels = board::queries().into_iter().map(|query| query.expr);
     let named: BTreeSet<String> = rules.chain(panels).flat_map(|expr| names(&expr)).collect();
     assert!(named.len() > 60, "{named:?}");
-    for name in named.iter().filter(|name| !is_coming(name)) {
+    for name in &named {
         // It exists while an alert is pending or firing.
         if name != "ALERTS" {
             prometheus
@@ -195,8 +179,7 @@ async fn all_panels_show_something(prometheus: &Prometheus) {
     let show = comes_true(PATIENCE * 2, async || {
         empty.clear();
         for query in board::queries() {
-            let is_early = names(&query.expr).iter().any(|name| is_coming(name));
-            if !is_early && !prometheus.knows(&query.expr).await {
+            if !prometheus.knows(&query.expr).await {
                 empty.push(format!("{}: {}", query.panel, query.expr));
             }
         }
