@@ -48,7 +48,12 @@ impl Drop for Tally {
 
 /// Forgets what was before.
 pub(crate) fn begin() {
-    take();
+    forget(take());
+}
+
+/// They are in no book any more, and do not enter themselves again.
+fn forget(mut tallies: Vec<Tally>) {
+    tallies.iter_mut().for_each(|tally| tally.port = 0);
 }
 
 fn take() -> Vec<Tally> {
@@ -71,7 +76,7 @@ pub(crate) fn is_stanza(incoming: &Incoming) -> bool {
 /// Holds what the clients did against the access logs of all edges, which have ended: what does not
 /// fit, and how many connections there were.
 pub(crate) fn compare(cluster: &Cluster) -> (Vec<String>, usize) {
-    let mut tallies = take();
+    let tallies = take();
     let logs: String = cluster.edges.iter().map(|edge| edge.access_log()).collect();
     let mut wrong = Vec::new();
     let mut lines: BTreeMap<u64, Vec<Line>> = BTreeMap::new();
@@ -119,8 +124,7 @@ pub(crate) fn compare(cluster: &Cluster) -> (Vec<String>, usize) {
         wrong.push("no connection was ended in good order".to_owned());
     }
     let count = tallies.len();
-    // They are no connections of the next case.
-    tallies.iter_mut().for_each(|tally| tally.port = 0);
+    forget(tallies);
     (wrong, count)
 }
 
