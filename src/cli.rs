@@ -48,6 +48,12 @@ pub(crate) enum Command {
         /// Leave those that are there, instead of refusing
         #[arg(long)]
         if_missing: bool,
+        /// Copy into this folder what an edge needs, and nothing else
+        #[arg(long, value_name = "DIR")]
+        for_edges: Option<PathBuf>,
+        /// The same for origins
+        #[arg(long, value_name = "DIR")]
+        for_origins: Option<PathBuf>,
     },
     /// Print every metric: its type, its unit and what it means
     ListMetrics {
@@ -367,6 +373,17 @@ impl std::fmt::Display for Range {
     }
 }
 
+/// A password. With neither it is asked for, or read from standard input.
+#[derive(Debug, Args)]
+pub(crate) struct Secret {
+    /// The password; others on this machine can see it
+    #[arg(long)]
+    pub(crate) password: Option<String>,
+    /// A file whose first line is the password
+    #[arg(long, value_name = "FILE", conflicts_with = "password")]
+    pub(crate) password_file: Option<PathBuf>,
+}
+
 /// What to do with accounts.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Account {
@@ -374,9 +391,8 @@ pub(crate) enum Account {
     Add {
         /// Its address, such as romeo@example.org
         jid: String,
-        /// Its password; better left out: then it is asked for, or read from standard input
-        #[arg(long)]
-        password: Option<String>,
+        #[command(flatten)]
+        secret: Secret,
     },
     /// Remove an account and everything it has
     Remove {
@@ -387,9 +403,8 @@ pub(crate) enum Account {
     Password {
         /// Its address
         jid: String,
-        /// The password; better left out: then it is asked for, or read from standard input
-        #[arg(long)]
-        password: Option<String>,
+        #[command(flatten)]
+        secret: Secret,
     },
     /// List accounts, one per line
     List {

@@ -31,7 +31,7 @@ mod telemetry;
 mod token;
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use access_log::AccessLog;
@@ -58,7 +58,9 @@ fn main() -> ExitCode {
         Command::MakeLinkCertificates {
             directory,
             if_missing,
-        } => make_link_certificates(&directory, if_missing),
+            for_edges,
+            for_origins,
+        } => make_link_certificates(&directory, if_missing, [for_edges, for_origins]),
         Command::ListFeatures { markdown } => Ok(print(&match markdown {
             true => specifications::markdown(),
             false => specifications::text(),
@@ -144,11 +146,23 @@ fn check(sources: &Sources, role: Role) -> ExitCode {
     code
 }
 
-fn make_link_certificates(to: &Path, if_missing: bool) -> anyhow::Result<ExitCode> {
-    if if_missing && certificate::are_link_certificates_made(to) {
+fn make_link_certificates(
+    to: &Path,
+    if_missing: bool,
+    [for_edges, for_origins]: [Option<PathBuf>; 2],
+) -> anyhow::Result<ExitCode> {
+    let are_there = if_missing && certificate::are_link_certificates_made(to);
+    if !are_there {
+        certificate::make_link_certificates(to)?;
+    }
+    for (folder, role) in [(for_edges, "edge"), (for_origins, "origin")] {
+        if let Some(folder) = folder {
+            certificate::give_link_certificate(to, role, &folder)?;
+        }
+    }
+    if are_there {
         return Ok(ExitCode::SUCCESS);
     }
-    certificate::make_link_certificates(to)?;
     let to = to.display();
     let text = format!(
         "made in {to}:\n\

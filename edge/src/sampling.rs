@@ -28,7 +28,7 @@ impl Sampling {
             return u32::MAX;
         }
         // What is missed before the first hit is distributed geometrically.
-        let gap = (1.0 - random).ln() / (1.0 - self.fraction).ln();
+        let gap = (1.0 - random).ln() / (-self.fraction).ln_1p();
         #[expect(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,

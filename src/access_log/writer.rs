@@ -202,7 +202,8 @@ impl Writer {
                 Err(RecvTimeoutError::Timeout) if !must_end => self.turn_page(),
                 Err(_) => return,
             }
-            while self.count < LINES_MAX as u64 {
+            // Not for ever: somebody may want the file opened anew, or the end.
+            for _ in 0..LINES_MAX {
                 let Ok(message) = self.inbox.try_recv() else {
                     break;
                 };

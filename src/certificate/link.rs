@@ -49,6 +49,27 @@ pub(crate) fn make(to: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Copies into a folder what a node of this role needs: its own certificate, its key, and the
+/// authority's certificate without its key.
+///
+/// # Errors
+/// When one of these cannot be read or written.
+pub(crate) fn give(from: &Path, role: &str, to: &Path) -> Result<()> {
+    folder::make(to).with_context(|| format!("cannot write into {}", to.display()))?;
+    for name in [
+        "ca.pem".to_owned(),
+        format!("{role}.pem"),
+        format!("{role}.key"),
+    ] {
+        let (source, copy) = (from.join(&name), to.join(&name));
+        let text = std::fs::read(&source)
+            .with_context(|| format!("{} cannot be read", source.display()))?;
+        folder::write_private(&copy, &text)
+            .with_context(|| format!("{} cannot be written", copy.display()))?;
+    }
+    Ok(())
+}
+
 /// Whether all of them are there.
 pub(crate) fn are_made(to: &Path) -> bool {
     files(to).iter().flatten().all(|file| file.exists())

@@ -16,7 +16,8 @@ use x509_parser::extensions::GeneralName;
 
 pub(crate) use change::Changes;
 pub(crate) use link::{
-    EDGE_NAME, ORIGIN_NAME, are_made as are_link_certificates_made, make as make_link_certificates,
+    EDGE_NAME, ORIGIN_NAME, are_made as are_link_certificates_made, give as give_link_certificate,
+    make as make_link_certificates,
 };
 pub(crate) use self_signed::ensure as ensure_self_signed;
 pub(crate) use watch::watch;

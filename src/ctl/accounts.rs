@@ -8,7 +8,7 @@ use hyper::Method;
 use super::server::{Query, Server, escaped};
 use super::{Failure, Output};
 use crate::admin::{AccountPage, Backup, Domains, NewAccount, PAGE_MAX, Password};
-use crate::cli::Account;
+use crate::cli::{Account, Secret};
 
 /// Carries out a command about accounts.
 pub(super) async fn carry_out(
@@ -17,8 +17,8 @@ pub(super) async fn carry_out(
     out: Output,
 ) -> Result<(), Failure> {
     match command {
-        Account::Add { jid, password } => {
-            let password = password_for(&jid, password)?;
+        Account::Add { jid, secret } => {
+            let password = password_for(&jid, secret)?;
             let done = format!("added {jid}");
             let account = NewAccount { jid, password };
             server
@@ -31,8 +31,8 @@ pub(super) async fn carry_out(
             server.tell::<()>(Method::DELETE, &path, None).await?;
             out.done(&format!("removed {jid}"));
         }
-        Account::Password { jid, password } => {
-            let password = password_for(&jid, password)?;
+        Account::Password { jid, secret } => {
+            let password = password_for(&jid, secret)?;
             let path = format!("accounts/{}/password", escaped(&jid));
             let password = Password { password };
             server.tell(Method::PUT, &path, Some(&password)).await?;
@@ -98,12 +98,17 @@ pub(super) async fn backup(server: &Server, directory: &Path, out: Output) -> Re
     Ok(())
 }
 
-/// The password from the command line, from a person twice, or from standard input.
-fn password_for(jid: &str, given: Option<String>) -> Result<String, Failure> {
-    let password = match given {
-        Some(password) => password,
-        None if io::stdin().is_terminal() => prompt(jid)?,
-        None => {
+/// The password from the command line or a file, from a person twice, or from standard input.
+fn password_for(jid: &str, secret: Secret) -> Result<String, Failure> {
+    let password = match (secret.password, secret.password_file) {
+        (Some(password), _) => password,
+        (None, Some(file)) => {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| Failure::Usage(format!("{}: {error}", file.display())))?;
+            text.lines().next().unwrap_or_default().to_owned()
+        }
+        (None, None) if io::stdin().is_terminal() => prompt(jid)?,
+        (None, None) => {
             let mut line = String::new();
             let read = io::stdin().lock().read_line(&mut line);
             read.map_err(|error| Failure::Usage(format!("cannot read a password: {error}")))?;

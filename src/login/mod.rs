@@ -58,7 +58,12 @@ pub(crate) async fn run(asked: CheckLogin) -> ExitCode {
         }
         Err(error) => {
             let jid = &asked.jid;
-            let _ = writeln!(io::stderr(), "couplet: {jid} cannot log in: {error:#}");
+            let text = format!("{error:#}");
+            let hint = match text.contains("invalid peer certificate") {
+                true => "\n(--ca FILE names who has signed it, or the certificate itself)",
+                false => "",
+            };
+            let _ = writeln!(io::stderr(), "couplet: {jid} cannot log in: {text}{hint}");
             ExitCode::FAILURE
         }
     }

@@ -141,11 +141,11 @@ impl Backend for Operated {
     }
 
     async fn health(&self) -> Health {
-        let reachable = self.links.get().map_or(0, |links| links.reachable());
+        let origins = self.links.get().map_or(0, |links| links.origins());
         Health {
             is_draining: self.is_draining.load(Ordering::Relaxed),
             connections: Some(self.edge.connections() as u64),
-            origins: Some(reachable as u64),
+            origins: Some(origins as u64),
             ..view::health(config::Role::Edge, &self.node, self.is_ready())
         }
     }

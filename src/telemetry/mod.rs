@@ -9,7 +9,7 @@ mod table;
 
 use std::io;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload;
@@ -24,6 +24,9 @@ pub(crate) use spans::{IS_BUILT_IN as HAS_SPANS, Spans};
 
 /// Libraries that report every step of theirs. Named in `log.level` they speak all the same.
 const QUIET: &str = "fjall=warn,lsm_tree=warn";
+
+/// What may stand alone.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
 
 /// The installed log. Lines still in its queue are written when it is dropped.
 #[derive(Debug)]
@@ -66,6 +69,15 @@ pub(crate) fn install(log: &Log) -> Result<Logging> {
 /// # Errors
 /// What cannot be read.
 pub(crate) fn filter(level: &str) -> Result<EnvFilter> {
+    for part in level.split(',').map(str::trim) {
+        // A bare word that is no level would be the name of a module, and all others be silent.
+        if !part.contains('=') && !LEVELS.contains(&part.to_ascii_lowercase().as_str()) {
+            bail!(
+                "{part:?} is none of {}, nor MODULE=LEVEL",
+                LEVELS.join(", ")
+            );
+        }
+    }
     // What a level says of a module later in the list replaces what was said of it before.
     let level = format!("{QUIET},{level}");
     Ok(EnvFilter::builder().parse(level)?)

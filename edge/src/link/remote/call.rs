@@ -34,14 +34,14 @@ pub(super) struct Caller {
     seed: watch::Sender<Option<Seed>>,
     next_lane: AtomicU64,
     /// The lanes that stand: an origin may be found at several addresses.
-    reached: Mutex<HashSet<Reached>>,
+    reached: Arc<Mutex<HashSet<Reached>>>,
     told: Told,
     metrics: Arc<Metrics>,
     clock: Clock,
 }
 
 /// A lane to one start of one origin.
-type Reached = (u64, u16);
+pub(super) type Reached = (u64, u16);
 
 /// A lane that stands; when it is dropped its slots have no way.
 struct Standing<'a> {
@@ -65,7 +65,7 @@ impl Caller {
             downlink,
             seed: watch::Sender::new(None),
             next_lane: AtomicU64::new(1),
-            reached: Mutex::default(),
+            reached: Arc::default(),
             told: Told::new(),
             metrics: Arc::new(Metrics::new("origin")),
             clock: settings.clock,
@@ -113,6 +113,11 @@ impl Caller {
             is_first
         });
         *self.seed.borrow() == Some(seed)
+    }
+
+    /// The lanes that stand.
+    pub(super) fn reached(&self) -> Arc<Mutex<HashSet<Reached>>> {
+        Arc::clone(&self.reached)
     }
 
     /// Enters the lane, unless the same origin is reached by such a lane already.

@@ -24,7 +24,8 @@ mod told;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use couplet_link::config::Entry;
@@ -39,7 +40,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use self::call::Caller;
+use self::call::{Caller, Reached};
 use self::owners::Owners;
 use crate::clock::Clock;
 
@@ -70,6 +71,8 @@ pub struct Remote {
     owners: Arc<Owners>,
     /// The version of the rules that are followed.
     ruled: watch::Receiver<Option<u64>>,
+    /// The lanes that stand.
+    reached: Arc<Mutex<HashSet<Reached>>>,
     pool: Dialing,
 }
 
@@ -86,6 +89,7 @@ impl Remote {
         let owners = Arc::new(Owners::new(settings.lanes));
         let caller = Arc::new(Caller::new(&settings, Arc::clone(&owners), downlink));
         let (mut seed, ruled) = (caller.seed(), caller.ruled());
+        let reached = caller.reached();
         let dialer = Dialer::new(settings.credentials);
         let pool = Pool::new(caller, dialer, settings.lanes);
         let pool = Dialing(tokio::spawn(follow(settings.origins, pool)));
@@ -95,6 +99,7 @@ impl Remote {
             seed: seed.expect("waited for, and the pool holds its sender"),
             owners,
             ruled,
+            reached,
             pool,
         }
     }
@@ -106,6 +111,13 @@ impl Remote {
         if told.await.is_err() {
             tracing::info!("no origin has told rules: going on without");
         }
+    }
+
+    /// How many origins it has a link to.
+    pub fn origins(&self) -> usize {
+        let all = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
+        let origins: HashSet<_> = all.iter().map(|(origin, _)| origin).collect();
+        origins.len()
     }
 
     /// How many slots have an owner that can be reached.
