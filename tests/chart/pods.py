@@ -157,7 +157,7 @@ class Pod:
             "files": self.node.files(),
             "mounts": [
                 {
-                    "source": str(self.volumes[it["name"]]),
+                    "source": self.source(it, environment),
                     "path": it["mountPath"],
                     "read_only": it.get("readOnly", False),
                 }
@@ -170,6 +170,17 @@ class Pod:
             "environment": environment,
             "command": [expanded(it, environment) for it in command],
         }
+
+    def source(self, mount, environment):
+        """The folder of a volume that is mounted; as the kubelet does, one within it is made."""
+        folder = self.volumes[mount["name"]]
+        if "subPathExpr" in mount:
+            whole, folder = folder, folder / expanded(mount["subPathExpr"], environment)
+            folder.mkdir(exist_ok=True)
+            found = whole.stat()
+            os.chown(folder, found.st_uid, found.st_gid)
+            folder.chmod(found.st_mode & 0o7777)
+        return str(folder)
 
     def start(self, container, command=None):
         """Starts a container of this pod, or another command in one like it."""

@@ -47,6 +47,7 @@ ROLE = {
     "podAnnotations": ({"a": "b"}, "a: b"),
     "podLabels": ({"a": "b"}, "a: b"),
     "extraEnv": ([{"name": "COUPLET_LOG__LEVEL", "value": "trace"}], "value: trace"),
+    "extraContainers": ([{"name": "shipper", "image": "logs"}], "name: shipper"),
     "extraVolumes": ([{"name": "more", "emptyDir": {}}], "name: more"),
     "extraVolumeMounts": ([{"name": "config", "mountPath": "/more"}], "mountPath: /more"),
 }

@@ -11,7 +11,7 @@ import yaml
 from client import Client
 from composed import Composed
 from container import run
-from stage import DEPLOY, account, eventually, stage
+from stage import BINARY, DEPLOY, account, eventually, stage
 
 # Where clients come from: this machine, in the network of the balancer.
 CLIENT = "172.28.52.200"
@@ -98,6 +98,12 @@ async def compose(binary):
         assert "redis" not in nodes["edge-1"].hosts
         assert not reaches(nodes["edge-1"], redis, 6379), "an edge reaches the store"
         assert not reaches(it.containers["haproxy"], nodes["origin-1"].hosts["origin-1"], 5291)
+        for node, others in (("edge-1", "origin"), ("origin-1", "edge")):
+            for secret in ("ca.key", f"{others}.key"):
+                code, said = nodes[node].execute(
+                    [BINARY, "check-login", "romeo@localhost", "--server", "127.0.0.1:1",
+                     "--password-file", f"/etc/couplet/link/{secret}"])
+                assert code != 0 and "No such file" in said, f"{node} has {secret}: {said}"
 
         prometheus = it.containers["prometheus"].hosts["prometheus"]
         up = {f"{name}:5290": "up" for name in nodes}

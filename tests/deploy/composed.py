@@ -99,8 +99,11 @@ class Composed:
         made.open_files = service.get("ulimits", {}).get("nofile")
         made.mounts = [self._mount(text, is_ours) for text in service.get("volumes", [])]
         for secret in service.get("secrets", []):
-            source = self.top / self.file["secrets"][secret]["file"]
-            made.mounts.append(Mount(source, f"/run/secrets/{secret}", is_read_only=True))
+            # A name, or a name and another one in the container.
+            given = {"source": secret} if isinstance(secret, str) else secret
+            source = self.top / self.file["secrets"][given["source"]]["file"]
+            target = given.get("target", given["source"])
+            made.mounts.append(Mount(source, f"/run/secrets/{target}", is_read_only=True))
         check = service.get("healthcheck", {}).get("test")
         if is_ours:
             made.command = dockerfile.ENTRYPOINT + service["command"]

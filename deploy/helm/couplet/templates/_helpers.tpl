@@ -141,7 +141,7 @@ annotations:
   # What is read at the start only: a change makes new pods.
   checksum/config: {{ include (printf "couplet.%s.toml" .role) .top | sha256sum }}
   {{- if eq .role "origin" }}
-  checksum/store: {{ .top.Values.store | toJson | sha256sum }}
+  checksum/store: {{ omit .top.Values.store "url" | toJson | sha256sum }}
   {{- end }}
   {{- with $own.podAnnotations }}
   {{- toYaml . | nindent 2 }}
@@ -268,6 +268,8 @@ preStop:
 {{- if .top.Values.accessLog.enabled }}
 - name: access-log
   mountPath: {{ .top.Values.accessLog.folder }}
+  # On a volume that pods share each has a folder of its own.
+  subPathExpr: $(COUPLET_NODE)
 {{- end }}
 {{- with $own.extraVolumeMounts }}
 {{ toYaml . }}
