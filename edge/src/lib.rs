@@ -138,8 +138,7 @@ impl Edge {
         }
         let setup = Arc::new(setup(&config)?);
         let clock = Clock::since(started);
-        let balancers = config.proxy_protocol_from.clone();
-        let rules = Rules::new(Arc::clone(&setup.domains), balancers);
+        let rules = Rules::new(Arc::clone(&setup.domains));
         let link = Arc::new(Link::new(Arc::new(Metrics::new()), rules, clock));
         let random = rand::make_rng();
         let journal = config.journal.clone();

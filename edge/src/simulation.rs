@@ -38,8 +38,7 @@ impl SimulatedEdge {
     pub fn new(config: &Config, uplink: Arc<dyn Uplink>, seed: u64) -> Option<Self> {
         let setup = Arc::new(crate::setup(config).ok()?);
         let clock = Clock::since(Instant::now());
-        let balancers = config.proxy_protocol_from.clone();
-        let rules = Rules::new(Arc::clone(&setup.domains), balancers);
+        let rules = Rules::new(Arc::clone(&setup.domains));
         let link = Arc::new(Link::new(Arc::new(Metrics::new()), rules, clock));
         link.connect(uplink);
         let random = StdRng::seed_from_u64(seed);

@@ -68,7 +68,7 @@ mod writer;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -234,13 +234,12 @@ impl Connection {
             framer,
         };
         connection.arm(now);
-        connection.stand_at(peer.ip());
         connection
     }
 
     /// Enters where the client is, for bans to come; one may have come since it was let in.
-    fn stand_at(&self, peer: IpAddr) {
-        let queue = &self.place.queue;
+    pub(crate) fn stand_where_it_is(&self) {
+        let (queue, peer) = (&self.place.queue, self.peer.ip());
         queue.set_peer(peer);
         if self.edge.link.rules.ban(peer, self.edge.clock.now_ms()) {
             queue.signal(|signals| signals.banned = true);
@@ -256,6 +255,7 @@ impl Connection {
         peer: SocketAddr,
     ) -> Self {
         let mut connection = Self::over(edge, place, Transport::Pipe(pipe), peer);
+        connection.stand_where_it_is();
         connection.step(Event::Secured(Secured::default()));
         connection
     }

@@ -64,6 +64,8 @@ struct Newcomer {
     tcp: TcpStream,
     /// Where the client is, as far as is known.
     peer: SocketAddr,
+    /// Whether a balancer speaks for itself. Bans are of clients, so none is of it.
+    is_balancer: bool,
     is_direct: bool,
 }
 
@@ -166,6 +168,7 @@ impl Door {
             place,
             tcp,
             peer,
+            is_balancer: false,
             is_direct,
         };
         if self.proxies.includes(peer.ip()) {
@@ -195,7 +198,10 @@ impl Door {
                         debug!(peer = %client, %balancer, "brought by a balancer");
                         newcomer.peer = client;
                     }
-                    None => metrics.proxy_headers.local[version].increment(1),
+                    None => {
+                        metrics.proxy_headers.local[version].increment(1);
+                        newcomer.is_balancer = true;
+                    }
                 }
                 self.pace(newcomer);
             }
@@ -218,7 +224,7 @@ impl Door {
     /// Has a socket wait for its turn, if it must and if its client may come in.
     fn pace(self: &Arc<Self>, newcomer: Newcomer) {
         let peer = newcomer.peer;
-        if self.refuses(peer.ip()) {
+        if !newcomer.is_balancer && self.refuses(peer.ip()) {
             return self.note_rejected(&newcomer.tcp, peer, "banned");
         }
         let metrics = &self.edge.metrics;
@@ -268,9 +274,13 @@ impl Door {
             place,
             tcp,
             peer,
+            is_balancer,
             is_direct,
         } = newcomer;
         let mut connection = Box::new(Connection::new(Arc::clone(&self.edge), place, tcp, peer));
+        if !is_balancer {
+            connection.stand_where_it_is();
+        }
         connection.note_connect(is_direct);
         if is_direct {
             tokio::spawn(self.secure(connection, Way::Direct));

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use couplet_proto::link::rules;
-use ipnet::IpNet;
 use tokio::sync::Notify;
 
 use self::bans::Bans;
@@ -26,8 +25,6 @@ pub use self::domains::Domains;
 pub(crate) struct Rules {
     domains: Arc<Domains>,
     bans: ArcSwap<Bans>,
-    /// Whose addresses are not those of clients, and so never banned.
-    balancers: Vec<IpNet>,
     changed: Notify,
 }
 
@@ -35,11 +32,10 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// None but what the configuration says.
-    pub(crate) fn new(domains: Arc<Domains>, balancers: Vec<IpNet>) -> Self {
+    pub(crate) fn new(domains: Arc<Domains>) -> Self {
         Self {
             domains,
             bans: ArcSwap::default(),
-            balancers,
             changed: Notify::new(),
         }
     }
@@ -53,8 +49,7 @@ impl Rules {
 
     /// Whether no client is let in from there now.
     pub(crate) fn ban(&self, peer: IpAddr, now_ms: u64) -> bool {
-        let is_balancer = |network: &IpNet| network.contains(&peer);
-        self.bans.load().hold(peer, now_ms) && !self.balancers.iter().any(is_balancer)
+        self.bans.load().hold(peer, now_ms)
     }
 
     /// Waits until there are others: clients that are in may not have been let in by them.

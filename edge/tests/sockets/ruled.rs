@@ -120,19 +120,41 @@ async fn a_domain_is_served_from_when_it_is_added() {
 #[tokio::test(flavor = "multi_thread")]
 async fn behind_a_balancer_clients_are_banned_and_not_the_balancer() {
     let world = World::plain(|config| {
-        let balancer = parse_network("127.0.0.1").expect("an address");
-        config.proxy_protocol_from = vec![balancer];
+        let balancers = ["127.0.0.2", "198.51.100.0/24"];
+        config.proxy_protocol_from = balancers
+            .map(|text| parse_network(text).expect("a network"))
+            .to_vec();
     })
     .await;
     let brought = async |header: &str| {
-        let mut socket = from("127.0.0.1", world.at.plain[0]).await;
+        let mut socket = from("127.0.0.2", world.at.plain[0]).await;
         // It may be closed as soon as it is known whom it brings.
         let _ = socket.write_all(header.as_bytes()).await;
         let _ = socket.write_all(HEADER.as_bytes()).await;
         let read = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 1])).await;
         read.expect("an answer or an end in time").unwrap_or(0) > 0
     };
-    world.rule(1, &[("192.0.2.7", None), ("127.0.0.1", None)], &[]);
+    let mut clients = Vec::new();
+    for first in [
+        "PROXY TCP4 198.51.100.7 127.0.0.1 1111 5222\r\n",
+        "PROXY UNKNOWN\r\n",
+    ] {
+        let mut socket = from("127.0.0.2", world.at.plain[0]).await;
+        socket.write_all(first.as_bytes()).await.expect("sent");
+        let mut client = Client::over(socket);
+        client.send(HEADER).await;
+        client.expect("</stream:features>").await;
+        clients.push(client);
+    }
+    let bans = ["192.0.2.7", "127.0.0.2", "198.51.100.7"];
+    world.rule(1, &bans.map(|ban| (ban, None)), &[]);
+    // That a client is where balancers could be as well does not help it.
+    let said = clients[0].expect_end().await;
+    assert!(said.contains("<policy-violation "), "{said}");
+    assert!(!brought("PROXY TCP4 198.51.100.7 127.0.0.1 1111 5222\r\n").await);
+    clients[1].send("</stream:stream>").await;
+    let said = clients[1].expect_end().await;
+    assert!(!said.contains("<policy-violation "), "{said}");
     assert!(!brought("PROXY TCP4 192.0.2.7 127.0.0.1 1111 5222\r\n").await);
     assert!(brought("PROXY TCP4 192.0.2.8 127.0.0.1 1111 5222\r\n").await);
     // It asks for itself whether the edge is well.
