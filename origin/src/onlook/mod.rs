@@ -331,11 +331,15 @@ impl Record {
     /// About how much memory it holds.
     fn held(&self) -> usize {
         let text = |text: &Option<Box<str>>| text.as_ref().map_or(0, |text| text.len());
+        let jid = |jid: &Option<Jid>| jid.as_ref().map_or(0, |jid| jid.as_str().len());
         let children = self.children.iter();
         let children = children.map(|(name, ns)| 32 + name.len() + ns.len());
         let whole = self.whole.as_ref();
         size_of::<Self>()
+            + self.session.as_str().len()
             + text(&self.id)
+            + jid(&self.from)
+            + jid(&self.to)
             + children.sum::<usize>()
             + whole.map_or(0, |whole| size_of::<Stanza>() + whole.wire_bytes())
     }

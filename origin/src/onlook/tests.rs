@@ -185,3 +185,18 @@ fn so_many_accounts_are_watched_in_all_shards_and_no_more() {
     shards[1].forget(slot(1));
     assert!(shards[0].ask(&more, slot(1), || 9, at(0)).is_ok());
 }
+
+#[test]
+fn addresses_count_as_memory() {
+    let mut watches = Watches::default();
+    let cursor = open(&mut watches, "a@x");
+    let long = jid(&format!("a@x/{}", "r".repeat(1000)));
+    let mut stanza = message("m");
+    (stanza.from, stanza.to) = (Some(long.clone()), Some(long.clone()));
+    for _ in 0..RECORDS_MAX {
+        watches.note(Way::Sent, &long, &stanza, at(1));
+    }
+    let read = watches.ask(&watch("a@x", Ask::Read(cursor)), slot(1), || 9, at(1));
+    let kept = RECORDS_MAX - read.expect("open").skipped as usize;
+    assert!(kept <= BYTES_MAX / 3000, "{kept} are kept");
+}

@@ -111,6 +111,10 @@ enum Blocked {
     Peer(PeerId),
 }
 
+/// An event that is counted as under way until it is known that it does not arrive: also where
+/// whoever brings it gives up.
+struct Counted<'a>(&'a AtomicUsize);
+
 // === impl Surroundings ===
 
 impl Surroundings {
@@ -126,9 +130,19 @@ impl Surroundings {
     /// Brings an event to a shard's inner queue, from outside of the shards; waits for room.
     pub(crate) async fn bring(&self, shard: usize, event: Event) {
         self.under_way.fetch_add(1, Ordering::SeqCst);
-        if self.mailboxes.of(shard).inner.send(event).await.is_err() {
-            self.under_way.fetch_sub(1, Ordering::SeqCst);
+        let counted = Counted(&self.under_way);
+        if self.mailboxes.of(shard).inner.send(event).await.is_ok() {
+            // The shard counts it down when it has taken it.
+            std::mem::forget(counted);
         }
+    }
+}
+
+// === impl Counted ===
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

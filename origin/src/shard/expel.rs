@@ -35,7 +35,8 @@ impl Shard {
         let now = self.now.unix;
         let served = self.shared.board.served();
         let mut barred: Vec<SessionId> = Vec::new();
-        for (session, place) in &self.sessions {
+        // One that has been brought, and waits for its account to be read, is there as well.
+        for (session, place) in self.sessions.iter().chain(&self.arriving) {
             let resident = self.residents.get_mut(*place);
             if resident.is_some_and(|it| served.bar(&it.account.jid, now).is_some()) {
                 barred.push(*session);

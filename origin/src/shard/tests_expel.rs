@@ -256,6 +256,30 @@ fn a_session_that_an_edge_brings_ends_when_its_account_is_banned() {
 }
 
 #[test]
+fn a_session_whose_account_is_being_read_is_not_missed() {
+    for is_banned_before in [true, false] {
+        let (mut rig, _, juliet, other, _) = lovers();
+        rig.detach(&other);
+        let attach = rig.attachment(&juliet, Vec::new());
+        rig.holds_loads = true;
+        rig.move_slot("juliet@x", Epoch(4));
+        if is_banned_before {
+            rig.direct(&["juliet@x"], &[]);
+        }
+        let account = jid("juliet@x");
+        let expect = ToOrigin::Expect(vec![juliet.session]);
+        rig.up_at(&account, Epoch(4), expect);
+        rig.up_at(&account, Epoch(4), ToOrigin::Attach(Box::new(attach)));
+        rig.direct(&["juliet@x", "nurse@x"], &[]);
+        rig.load();
+        rig.tick(1000);
+        let closed = rig.closed(&juliet);
+        assert_eq!(closed, Some(StreamCondition::PolicyViolation));
+        assert_eq!(sessions(&mut rig, "juliet@x"), 0);
+    }
+}
+
+#[test]
 fn an_added_domain_is_served_until_it_is_removed() {
     let mut rig = Rig::new(1, &["romeo@x", "nurse@y"]);
     let mut romeo = rig.online("romeo@x/r");

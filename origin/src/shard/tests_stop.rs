@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 
+use super::event::Event;
+use super::mailbox::INNER_MAX;
 use super::rig::jid;
 use crate::admin::Error;
 use crate::store::embedded::{Embedded, Options};
@@ -52,4 +55,19 @@ async fn no_shard_waits_for_one_that_has_ended() {
     // What is meant for one that has ended is never taken.
     surroundings.under_way.fetch_add(1, Ordering::SeqCst);
     assert!(surroundings.is_quiet());
+}
+
+/// A stop would wait for it in vain.
+#[tokio::test]
+async fn what_nobody_brings_any_more_is_not_under_way() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Embedded::open(folder.path(), Options::default()).expect("opens");
+    let parts = crate::Parts::new(Config::default(), Arc::new(store)).expect("sound");
+    let surroundings = &parts.surroundings;
+    for _ in 0..INNER_MAX {
+        surroundings.bring(0, Event::Directed).await;
+    }
+    let cut = surroundings.bring(0, Event::Directed).now_or_never();
+    assert_eq!(cut, None);
+    assert_eq!(surroundings.under_way.load(Ordering::SeqCst), INNER_MAX);
 }
