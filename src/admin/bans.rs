@@ -113,6 +113,7 @@ async fn add<B: Orders>(ask: Ask<B>) -> Answer {
         target,
         reason: reason.into(),
         by: ask.caller.name.as_str().into(),
+        is_confined: ask.confined().is_some(),
         secs,
     };
     let ban = shown(&backend.ban(wanted).await?);
@@ -123,7 +124,8 @@ async fn add<B: Orders>(ask: Ask<B>) -> Answer {
 
 async fn remove<B: Orders>(ask: Ask<B>) -> Answer {
     let (backend, target) = about(&ask, ask.part("target")?)?;
-    backend.lift(target, &ask.caller.name).await?;
+    let is_confined = ask.confined().is_some();
+    backend.lift(target, &ask.caller.name, is_confined).await?;
     done()
 }
 

@@ -167,8 +167,13 @@ pub(crate) trait Orders: Accounts {
     /// Keeps somebody out.
     fn ban(&self, wanted: Wanted) -> impl Future<Output = Result<directives::Ban, Refusal>> + Send;
 
-    /// Lets somebody in again.
-    fn lift(&self, target: Target, by: &str) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Lets somebody in again; `is_confined` as in [`Wanted`].
+    fn lift(
+        &self,
+        target: Target,
+        by: &str,
+        is_confined: bool,
+    ) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// Ends a session, all of an account, or all of a domain; those of a domain as far as there is
     /// time.

@@ -48,7 +48,9 @@ impl From<clerk::Error> for Refusal {
         match error {
             Error::TooShort | Error::ReasonTooLong | Error::NotADomain(_) => Self::Malformed(text),
             Error::NotServed(_) | Error::NotBanned(_) | Error::NotAdded(_) => Self::Unknown(text),
+            Error::OfServer(_) => Self::Forbidden(text),
             Error::TooManyBans(_)
+            | Error::ShareTaken(_)
             | Error::TooManyDomains(_)
             | Error::Served(_)
             | Error::Rooms(_)
@@ -93,8 +95,8 @@ impl<T: Ordered> Orders for T {
         Ok(ban)
     }
 
-    async fn lift(&self, target: Target, by: &str) -> Result<(), Refusal> {
-        self.clerk().lift(&target, by).await?;
+    async fn lift(&self, target: Target, by: &str, is_confined: bool) -> Result<(), Refusal> {
+        self.clerk().lift(&target, by, is_confined).await?;
         self.spread().await;
         Ok(())
     }

@@ -9,27 +9,26 @@
 //!
 //! **Invariant:** a version that is known here is never replaced by an older one. A store that has
 //! lost its last writes is given them again.
+//!
+//! - `desk`: what is read goes up on the board, and everybody is told.
+
+mod desk;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use couplet_proto::Jid;
-use tokio::sync::{Notify, watch};
-use tokio::time::{MissedTickBehavior, timeout};
+use tokio::sync::watch;
+use tokio::time::MissedTickBehavior;
 
+use self::desk::{Desk, in_time};
 use crate::directives::board::{Board, Served};
 use crate::directives::{AddedDomain, Ban, Directives, Target};
-use crate::metrics;
-use crate::shard::Event;
 use crate::shard::actor::Surroundings;
 use crate::store;
-
-/// How long the store may take for an answer.
-const STORE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often a change is tried when others change something at the same time.
 const TRIES: usize = 16;
@@ -42,13 +41,10 @@ const REASON_MAX: usize = 500;
 
 /// See the module.
 pub struct Clerk {
-    surroundings: Surroundings,
+    desk: Arc<Desk>,
     board: Arc<Board>,
     bans_max: usize,
     domains_max: usize,
-    /// Whether the store may have another version.
-    is_due: AtomicBool,
-    due: Notify,
 }
 
 /// What an operator wants banned.
@@ -60,6 +56,8 @@ pub struct Wanted {
     pub reason: Box<str>,
     /// Who he is.
     pub by: Box<str>,
+    /// Whether he may order bans in some domains only.
+    pub is_confined: bool,
     /// After how many seconds it ends by itself.
     pub secs: Option<u64>,
 }
@@ -70,6 +68,18 @@ pub enum Error {
     /// There is no room for one more.
     #[error("there are {0} bans, as many as limits.bans allows: lift some, or raise it")]
     TooManyBans(usize),
+    /// What is left is for those who may ban everywhere.
+    #[error(
+        "tokens of the scope domain have ordered {0} bans, half of limits.bans and so all that \
+         they may: lift some"
+    )]
+    ShareTaken(usize),
+    /// He may order bans in some domains only.
+    #[error(
+        "{0} is banned for the whole server: to replace or to lift that needs a token with the \
+         scope server"
+    )]
+    OfServer(Target),
     /// There is no room for one more.
     #[error(
         "{0} domains have been added, as many as limits.added_domains allows: remove some, or \
@@ -127,11 +137,9 @@ impl Clerk {
     pub(crate) fn new(surroundings: Surroundings, limits: &crate::config::Limits) -> Self {
         Self {
             board: Arc::clone(&surroundings.board),
-            surroundings,
+            desk: Arc::new(Desk::new(surroundings)),
             bans_max: limits.bans,
             domains_max: limits.added_domains,
-            is_due: AtomicBool::new(false),
-            due: Notify::new(),
         }
     }
 
@@ -174,6 +182,7 @@ impl Clerk {
             target: wanted.target,
             reason: wanted.reason,
             by: wanted.by,
+            is_confined: wanted.is_confined,
             since: now,
             until: wanted
                 .secs
@@ -181,9 +190,16 @@ impl Clerk {
         };
         let most = self.bans_max;
         self.change(|directives| {
-            let is_new = directives.find(&ban.target).is_none();
-            if is_new && directives.bans.len() >= most {
+            let former = directives.find(&ban.target);
+            if former.is_none() && directives.bans.len() >= most {
                 return Err(Error::TooManyBans(directives.bans.len()));
+            }
+            if ban.is_confined {
+                may_change(former)?;
+                let confined = directives.bans.iter().filter(|ban| ban.is_confined).count();
+                if former.is_none() && confined >= most / 2 {
+                    return Err(Error::ShareTaken(confined));
+                }
             }
             directives.ban(ban.clone());
             Ok(())
@@ -193,14 +209,19 @@ impl Clerk {
         Ok(ban)
     }
 
-    /// Lets somebody in again.
+    /// Lets somebody in again; `is_confined` as in [`Wanted`].
     ///
     /// # Errors
-    /// [`Error::NotBanned`], or what the store says.
-    pub async fn lift(&self, target: &Target, by: &str) -> Result<(), Error> {
-        self.change(|directives| match directives.lift(target) {
-            true => Ok(()),
-            false => Err(Error::NotBanned(target.clone())),
+    /// [`Error::NotBanned`], [`Error::OfServer`], or what the store says.
+    pub async fn lift(&self, target: &Target, by: &str, is_confined: bool) -> Result<(), Error> {
+        self.change(|directives| {
+            if is_confined {
+                may_change(directives.find(target))?;
+            }
+            match directives.lift(target) {
+                true => Ok(()),
+                false => Err(Error::NotBanned(target.clone())),
+            }
         })
         .await?;
         tracing::info!(%target, by, "not banned any more");
@@ -285,8 +306,7 @@ impl Clerk {
     /// The store may have another version than is known here.
     pub(crate) fn heard(&self, version: u64) {
         if version != self.board.served().directives().version {
-            self.is_due.store(true, Ordering::Release);
-            self.due.notify_one();
+            self.desk.set_due();
         }
     }
 
@@ -309,14 +329,14 @@ impl Clerk {
             tokio::select! {
                 // An origin that is dropped stops too.
                 _ = stop.wait_for(|stop| *stop) => return,
-                () = self.due.notified() => {}
+                () = self.desk.due() => {}
                 _ = look.tick() => {}
             }
-            if self.is_due.swap(false, Ordering::AcqRel)
+            if self.desk.take_due()
                 && let Err(error) = self.refresh().await
             {
                 tracing::warn!(%error, "bans and domains could not be read");
-                self.is_due.store(true, Ordering::Release);
+                self.desk.set_due_later();
             }
             self.forget_ended().await;
         }
@@ -335,10 +355,10 @@ impl Clerk {
     }
 
     async fn refresh(&self) -> Result<(), store::Error> {
-        let stored = self.read().await?;
+        let stored = self.desk.read().await?;
         let known = self.board.directives();
         if !self.board.is_known() || stored.version >= known.version {
-            self.post(stored).await;
+            self.desk.post(stored).await;
             return Ok(());
         }
         // What operators were told is done must stay so.
@@ -351,9 +371,7 @@ impl Clerk {
             known = known.version,
             "the store has lost bans or domains: it gets them again"
         );
-        if self.swap(stored.version, &again).await? {
-            self.post(again).await;
-        }
+        self.desk.put(stored.version, again).await?;
         Ok(())
     }
 
@@ -363,7 +381,7 @@ impl Clerk {
         act: impl Fn(&mut Directives) -> Result<(), Error> + Send,
     ) -> Result<(), Error> {
         for _ in 0..TRIES {
-            let mut next = self.read().await?;
+            let mut next = self.desk.read().await?;
             let stored = next.version;
             if stored < self.board.directives().version {
                 self.refresh().await?;
@@ -372,56 +390,21 @@ impl Clerk {
             next.prune(self.now());
             act(&mut next)?;
             next.version = stored + 1;
-            if self.swap(stored, &next).await? {
-                self.post(next).await;
+            if self.desk.put(stored, next).await? {
                 return Ok(());
             }
         }
         Err(Error::Busy)
     }
 
-    /// Puts a document up and tells everybody, unless a newer one is known.
-    async fn post(&self, directives: Directives) {
-        let Some(former) = self.board.post(directives) else {
-            return;
-        };
-        let served = self.served();
-        let (networks, accounts) = served.counts();
-        let Directives {
-            version, domains, ..
-        } = served.directives();
-        metrics::directives(networks, accounts, domains.len(), *version);
-        tracing::debug!(
-            version,
-            networks,
-            accounts,
-            domains = domains.len(),
-            "rules"
-        );
-        self.surroundings.edges.ruled();
-        if served.bars_more_than(&former) {
-            for shard in 0..self.surroundings.mailboxes.len() {
-                self.surroundings.bring(shard, Event::Directed).await;
-            }
-        }
-    }
-
     async fn an_account_of(&self, domain: &Jid) -> Result<Option<Jid>, Error> {
-        let store = &self.surroundings.store;
+        let store = &self.desk.surroundings.store;
         let first = in_time(store.accounts(domain.as_str().into(), None, 1)).await?;
         Ok(first.into_iter().next())
     }
 
-    async fn read(&self) -> Result<Directives, store::Error> {
-        in_time(self.surroundings.store.directives()).await
-    }
-
-    async fn swap(&self, expected: u64, next: &Directives) -> Result<bool, store::Error> {
-        in_time(self.surroundings.store.set_directives(expected, next)).await
-    }
-
     fn now(&self) -> u64 {
-        self.surroundings.clock.now().unix
+        self.desk.surroundings.clock.now().unix
     }
 }
 
@@ -439,9 +422,13 @@ impl From<store::Error> for Error {
     }
 }
 
-async fn in_time<T>(answer: store::Answer<'_, T>) -> Result<T, store::Error> {
-    let answered = timeout(STORE_PATIENCE, answer).await;
-    answered.unwrap_or_else(|_| Err(store::Error::Unavailable("it does not answer".to_owned())))
+/// Whether somebody who may order bans in some domains only may put another one in its place, or
+/// none.
+fn may_change(former: Option<&Ban>) -> Result<(), Error> {
+    match former.filter(|ban| !ban.is_confined) {
+        Some(ban) => Err(Error::OfServer(ban.target.clone())),
+        None => Ok(()),
+    }
 }
 
 fn parse_domain(name: &str) -> Result<Jid, Error> {

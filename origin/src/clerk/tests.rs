@@ -88,12 +88,29 @@ impl Node {
 
     async fn ban(&self, target: &str, secs: Option<u64>) -> Result<(), Error> {
         let wanted = Wanted {
-            target: Target::parse(target).expect("a target"),
-            reason: "spam".into(),
-            by: "ops".into(),
             secs,
+            ..wanted(target)
         };
         self.clerk.ban(wanted).await.map(drop)
+    }
+
+    /// As one who may do so in some domains only.
+    async fn ban_confined(&self, target: &str) -> Result<(), Error> {
+        let wanted = Wanted {
+            is_confined: true,
+            ..wanted(target)
+        };
+        self.clerk.ban(wanted).await.map(drop)
+    }
+}
+
+fn wanted(target: &str) -> Wanted {
+    Wanted {
+        target: Target::parse(target).expect("a target"),
+        reason: "spam".into(),
+        by: "ops".into(),
+        is_confined: false,
+        secs: None,
     }
 }
 
@@ -139,7 +156,7 @@ async fn what_is_ordered_at_one_node_is_so_at_all() {
     assert_eq!(told.domains, [jid("b.example")]);
     assert!(told.bans[0].left_ms.is_some_and(|left| left <= 60_000));
     let target = Target::parse("romeo@a.example").expect("a target");
-    one.clerk.lift(&target, "ops").await.expect("lifted");
+    one.clerk.lift(&target, "ops", false).await.expect("lifted");
     assert_eq!(one.bar("romeo@a.example"), None);
     two.clerk.heard(4);
     until("end of the ban at the other", || {
@@ -217,20 +234,18 @@ async fn what_cannot_be_is_refused_in_words() {
     let room = one.ban("room@conference.a.example", None).await;
     assert!(matches!(room, Err(Error::NotServed(_))), "{room:?}");
     assert_eq!(one.ban("192.0.2.7", Some(0)).await, Err(Error::TooShort));
-    let wanted = Wanted {
-        target: Target::parse("192.0.2.7").expect("a target"),
+    let long = Wanted {
         reason: "x".repeat(501).into(),
-        by: "ops".into(),
-        secs: None,
+        ..wanted("192.0.2.7")
     };
-    assert_eq!(clerk.ban(wanted).await, Err(Error::ReasonTooLong));
+    assert_eq!(clerk.ban(long).await, Err(Error::ReasonTooLong));
     one.ban("192.0.2.7", None).await.expect("banned");
     one.ban("192.0.2.8", None).await.expect("banned");
     let full = one.ban("192.0.2.9", None).await;
     assert_eq!(full, Err(Error::TooManyBans(2)));
     one.ban("192.0.2.8", Some(60)).await.expect("banned anew");
     let target = Target::parse("192.0.2.9").expect("a target");
-    let lifted = clerk.lift(&target, "ops").await;
+    let lifted = clerk.lift(&target, "ops", false).await;
     assert_eq!(lifted, Err(Error::NotBanned(target)));
 
     let add = async |name: &str| clerk.add_domain(name, "ops").await;
@@ -282,4 +297,82 @@ async fn nothing_is_told_before_it_is_known() {
     one.model.join();
     one.clerk.ensure_known().await.expect("read");
     assert_eq!(one.told.versions(), [0]);
+}
+
+#[tokio::test]
+async fn a_ban_that_is_stored_is_in_force_whoever_waits_for_it() {
+    let one = Node::first();
+    one.clerk.ensure_known().await.expect("read");
+    let is_banned = |account: &str| one.bar(account) == Some(Bar::Banned);
+    // Whoever orders it hangs up.
+    one.model.answers.send_replace(false);
+    let clerk = Arc::clone(&one.clerk);
+    let banning = tokio::spawn(async move { clerk.ban(wanted("romeo@a.example")).await });
+    until("ban in the store", || {
+        one.model.world().directives.version == 1
+    })
+    .await;
+    banning.abort();
+    assert!(banning.await.is_err_and(|ended| ended.is_cancelled()));
+    one.model.answers.send_replace(true);
+    until("ban", || is_banned("romeo@a.example")).await;
+    // The store answers late.
+    one.model.answers.send_replace(false);
+    let late = one.ban("juliet@a.example", None).await;
+    assert!(matches!(late, Err(Error::Store(_))), "{late:?}");
+    assert!(!is_banned("juliet@a.example"));
+    one.model.answers.send_replace(true);
+    until("late ban", || is_banned("juliet@a.example")).await;
+    assert_eq!(one.told.versions(), [0, 1, 2]);
+    // The answer is lost: what there is must be read.
+    one.model.answers.send_replace(false);
+    let lost = async {
+        until("ban in the store", || {
+            one.model.world().directives.version == 3
+        })
+        .await;
+        one.model.cut();
+        one.model.answers.send_replace(true);
+    };
+    let (said, ()) = tokio::join!(one.ban("nurse@a.example", None), lost);
+    assert!(matches!(said, Err(Error::Store(_))), "{said:?}");
+    assert!(!is_banned("nurse@a.example"));
+    one.model.join();
+    let (_stop, stopping) = watch::channel(false);
+    let keeping = tokio::spawn(Arc::clone(&one.clerk).keep(stopping));
+    until("ban read again", || is_banned("nurse@a.example")).await;
+    keeping.abort();
+}
+
+#[tokio::test]
+async fn who_may_ban_in_some_domains_changes_no_ban_of_the_server() {
+    let one = Node::of(Model::new(NodeId("a/1".into())), |limits| limits.bans = 5);
+    let target = |text: &str| Target::parse(text).expect("a target");
+    let (romeo, nurse) = (target("romeo@a.example"), target("nurse@a.example"));
+    one.ban("romeo@a.example", None).await.expect("banned");
+    let refused = Err(Error::OfServer(romeo.clone()));
+    assert_eq!(one.ban_confined("romeo@a.example").await, refused);
+    assert_eq!(one.clerk.lift(&romeo, "shop", true).await, refused);
+    assert_eq!(one.bar("romeo@a.example"), Some(Bar::Banned));
+    for account in ["nurse@a.example", "nurse@a.example", "juliet@a.example"] {
+        one.ban_confined(account).await.expect(account);
+    }
+    // Half of all, at most.
+    let full = one.ban_confined("paris@a.example").await;
+    assert_eq!(full, Err(Error::ShareTaken(2)));
+    assert_eq!(one.clerk.lift(&nurse, "shop", true).await, Ok(()));
+    let none = one.clerk.lift(&nurse, "shop", true).await;
+    assert_eq!(none, Err(Error::NotBanned(nurse)));
+    one.ban_confined("paris@a.example").await.expect("banned");
+    // What the server bans as well is the server's from then on.
+    one.ban("paris@a.example", None).await.expect("banned");
+    let paris = target("paris@a.example");
+    let refused = Err(Error::OfServer(paris.clone()));
+    assert_eq!(one.clerk.lift(&paris, "shop", true).await, refused);
+    assert_eq!(one.clerk.lift(&paris, "ops", false).await, Ok(()));
+    for account in ["a@a.example", "b@a.example", "c@a.example"] {
+        one.ban(account, None).await.expect(account);
+    }
+    let full = one.ban("d@a.example", None).await;
+    assert_eq!(full, Err(Error::TooManyBans(5)));
 }

@@ -225,6 +225,7 @@ mod tests {
                 target: Target::parse(target).expect("a target"),
                 reason: "".into(),
                 by: "".into(),
+                is_confined: false,
                 since: 0,
                 until: *until,
             });

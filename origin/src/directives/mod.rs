@@ -34,6 +34,8 @@ pub struct Ban {
     pub reason: Box<str>,
     /// Who ordered it.
     pub by: Box<str>,
+    /// Whether he may do so in some domains only: others of those may change it.
+    pub is_confined: bool,
     /// When.
     pub since: UnixMillis,
     /// When it ends by itself.
@@ -205,6 +207,7 @@ mod tests {
             target: Target::parse(target).expect("a target"),
             reason: "spam".into(),
             by: "admin".into(),
+            is_confined: false,
             since: 1000,
             until,
         }

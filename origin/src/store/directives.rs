@@ -41,6 +41,9 @@ struct StoredBan {
     since: u64,
     #[prost(uint64, optional, tag = "7")]
     until: Option<u64>,
+    /// As it was before there were others, it is the server's.
+    #[prost(bool, tag = "8")]
+    is_confined: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Message)]
@@ -107,6 +110,7 @@ fn stored_ban(ban: &Ban) -> StoredBan {
         by: ban.by.to_string(),
         since: ban.since,
         until: ban.until,
+        is_confined: ban.is_confined,
     }
 }
 
@@ -129,6 +133,7 @@ fn ban(stored: StoredBan) -> Result<Ban, Error> {
         by: stored.by.into(),
         since: stored.since,
         until: stored.until,
+        is_confined: stored.is_confined,
     })
 }
 
@@ -151,6 +156,7 @@ mod tests {
                 target: Target::parse(target).expect("a target"),
                 reason: "spam".into(),
                 by: "ops".into(),
+                is_confined: until.is_some(),
                 since: 5,
                 until,
             });
@@ -170,7 +176,7 @@ mod tests {
         let expected = "\x01\x08\x07\
             \x12\x1a\x12\x09192.0.2.0\x18\x18\x22\x04spam\x2a\x03ops\x30\x05\
             \x12\x15\x12\x03::1\x18\u{80}\x01\x22\x04spam\x2a\x03ops\x30\x05\
-            \x12\x18\x0a\x07romeo@a\x22\x04spam\x2a\x03ops\x30\x05\x38\x09\
+            \x12\x1a\x0a\x07romeo@a\x22\x04spam\x2a\x03ops\x30\x05\x38\x09\x40\x01\
             \x1a\x12\x0a\x09b.example\x12\x03ops\x18\x06";
         let expected: Vec<u8> = expected.chars().map(|c| c as u8).collect();
         assert_eq!(

@@ -56,6 +56,27 @@ async fn bans_are_listed_page_by_page_for_those_they_concern() {
 }
 
 #[tokio::test]
+async fn a_token_of_a_domain_lifts_what_such_a_token_has_ordered() {
+    let port = Port::guarded().await;
+    let send = async |method, path, body, token| {
+        let sent = Sent {
+            method,
+            path,
+            body,
+            token: Some(token),
+            ..Sent::default()
+        };
+        port.send(sent).await.0
+    };
+    let (bans, ban) = ("/api/v1/bans", "/api/v1/bans/r%40a.example");
+    let body = r#"{"target":"r@a.example"}"#;
+    for (token, lifted) in [(SERVER, 403), (DOMAIN, 204)] {
+        assert_eq!(send("POST", bans, body, token).await, 201);
+        assert_eq!(send("DELETE", ban, "", DOMAIN).await, lifted);
+    }
+}
+
+#[tokio::test]
 async fn a_ban_is_shown_as_it_was_ordered() {
     let port = Port::guarded().await;
     let wanted = json!({ "target": "R@A.example", "reason": "spam", "secs": 60 });

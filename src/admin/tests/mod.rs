@@ -4,6 +4,7 @@ mod bans;
 mod exchanges;
 mod openapi;
 mod scopes;
+mod serving;
 mod traces;
 
 use std::collections::BTreeMap;
@@ -165,6 +166,7 @@ impl Orders for Pretended {
             target: wanted.target,
             reason: wanted.reason,
             by: wanted.by,
+            is_confined: wanted.is_confined,
             since: 1_000_000,
             until: wanted.secs.map(|secs| 1_000_000 + 1000 * secs),
         };
@@ -172,8 +174,13 @@ impl Orders for Pretended {
         Ok(ban)
     }
 
-    async fn lift(&self, target: Target, _: &str) -> Result<(), Refusal> {
-        match self.2.lock().expect("not poisoned").lift(&target) {
+    async fn lift(&self, target: Target, _: &str, is_confined: bool) -> Result<(), Refusal> {
+        let mut directives = self.2.lock().expect("not poisoned");
+        let found = directives.find(&target);
+        if is_confined && found.is_some_and(|ban| !ban.is_confined) {
+            return Err(Refusal::Forbidden("needs the scope server".to_owned()));
+        }
+        match directives.lift(&target) {
             true => Ok(()),
             false => Err(Refusal::Unknown("not banned".to_owned())),
         }

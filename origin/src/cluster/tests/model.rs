@@ -9,6 +9,7 @@ use couplet_proto::Jid;
 use couplet_proto::link::epoch::Epoch;
 use couplet_proto::link::id::NodeId;
 use couplet_proto::slot::{SLOTS, Seed, Slot};
+use tokio::sync::watch;
 
 use crate::directives::Directives;
 use crate::store::{
@@ -40,6 +41,8 @@ pub(crate) struct Model {
     started: std::time::Instant,
     node: NodeId,
     is_cut: Arc<AtomicBool>,
+    /// Whether it is told when directives are stored.
+    pub(crate) answers: Arc<watch::Sender<bool>>,
 }
 
 // === impl World ===
@@ -112,6 +115,7 @@ impl Model {
             started: std::time::Instant::now(),
             node,
             is_cut: Arc::default(),
+            answers: Arc::new(watch::Sender::new(true)),
         }
     }
 
@@ -258,13 +262,15 @@ impl Store for Model {
 
     fn set_directives<'a>(&'a self, expected: u64, next: &'a Directives) -> Answer<'a, bool> {
         Box::pin(async move {
-            self.reach(|world| {
+            let is_set = self.reach(|world| {
                 let is_expected = world.directives.version == expected;
                 if is_expected {
                     world.directives = next.clone();
                 }
                 is_expected
-            })
+            });
+            let _ = self.answers.subscribe().wait_for(|answers| *answers).await;
+            self.reach(|_| ()).and(is_set)
         })
     }
 

@@ -63,6 +63,7 @@ impl Rig {
                 target: Target::parse(account).expect("a target"),
                 reason: "".into(),
                 by: "".into(),
+                is_confined: false,
                 since: self.now.unix,
                 until: Some(self.now.unix + 60_000),
             });

@@ -16,6 +16,7 @@ fn directives(version: u64) -> Directives {
         target: Target::parse("2001:db8::/32").expect("a target"),
         reason: "spam".into(),
         by: "ops".into(),
+        is_confined: true,
         since: 1,
         until: Some(version),
     });
