@@ -17,8 +17,9 @@ use anyhow::{Context, Result};
 use arc_swap::ArcSwap;
 use axum::http::{HeaderMap, header};
 
-use super::audit::Audit;
-use crate::config::{Admin, Scope, Shown};
+use super::audit::{Audit, Event};
+use super::strangers::{self, Strangers};
+use crate::config::{Admin, Grant, Scope, Shown};
 use crate::token::{self, Digest};
 
 /// Who may ask what, where it is written down, and the configuration that says so.
@@ -26,6 +27,7 @@ pub(crate) struct Access {
     policy: ArcSwap<Policy>,
     shown: ArcSwap<Vec<Shown>>,
     pub(super) audit: Audit,
+    strangers: Strangers,
 }
 
 /// What a reload replaces as a whole.
@@ -37,10 +39,9 @@ struct Policy {
 
 /// A token, and whose it is.
 struct Token {
-    name: String,
-    scope: Scope,
-    sees_bodies: bool,
-    digest: Digest,
+    grant: Grant,
+    /// `None` while its file has none: then it opens nothing, and yet the port is guarded.
+    digest: Option<Digest>,
 }
 
 /// Who asks.
@@ -86,23 +87,63 @@ impl Access {
             policy: ArcSwap::from_pointee(Policy::read(admin)?),
             shown: ArcSwap::from_pointee(shown),
             audit: Audit::start(admin.audit_file.as_deref())?,
+            strangers: Strangers::default(),
         })
     }
 
     /// What the configuration says now: tokens and names; the audit log is opened again.
-    ///
-    /// # Errors
-    /// A file of a token that cannot be used. Then everything stays as it was.
-    pub(crate) fn reload(&self, admin: &Admin, shown: Vec<Shown>) -> Result<()> {
+    pub(crate) fn reload(&self, admin: &Admin, shown: Vec<Shown>) {
         self.audit.reopen();
-        self.policy.store(Arc::new(Policy::read(admin)?));
+        self.policy.store(Arc::new(Policy {
+            hosts: hosts(admin),
+            tokens: admin.grants.iter().map(Token::read_again).collect(),
+        }));
         let is_reloaded = |shown: &Shown| RELOADED.iter().any(|key| shown.is_within(key));
         let before = self.shown.load();
         let mut after: Vec<Shown> = shown.into_iter().filter(is_reloaded).collect();
         after.extend(before.iter().filter(|shown| !is_reloaded(shown)).cloned());
         after.sort_by(|a, b| a.key.cmp(&b.key));
         self.shown.store(Arc::new(after));
-        Ok(())
+    }
+
+    /// Reads the tokens again that are in force, for when the configuration has mistakes: whoever
+    /// takes a token away must not have to mend those first.
+    pub(crate) fn reload_tokens(&self) {
+        self.audit.reopen();
+        let policy = self.policy.load();
+        let tokens = policy.tokens.iter();
+        self.policy.store(Arc::new(Policy {
+            hosts: policy.hosts.clone(),
+            tokens: tokens
+                .map(|token| Token::read_again(&token.grant))
+                .collect(),
+        }));
+    }
+
+    /// Writes down that somebody was refused whom nobody knows, or counts it for a line that sums
+    /// up a second.
+    pub(super) fn tell_stranger(self: &Arc<Self>, from: Option<SocketAddr>, event: &Event<'_>) {
+        let Some(key) = self.strangers.count(from) else {
+            return;
+        };
+        self.audit.tell(event);
+        let (access, operation) = (Arc::clone(self), "-");
+        let (outcome, status) = (event.outcome.to_owned(), event.status);
+        // As many as there are addresses to count.
+        tokio::spawn(async move {
+            tokio::time::sleep(strangers::WINDOW).await;
+            let more = access.strangers.forget(key);
+            if more > 0 {
+                access.audit.tell(&Event {
+                    who: "nobody",
+                    from: &key.to_string(),
+                    operation,
+                    subject: &format!("{more} more within a second"),
+                    outcome: &outcome,
+                    status,
+                });
+            }
+        });
     }
 
     /// Waits a little for the audit log to be written.
@@ -143,7 +184,7 @@ impl Access {
         let mut found = None;
         // All are compared, so that the time it takes does not tell which one is close.
         for token in &policy.tokens {
-            if token.digest.is(&given) {
+            if token.digest.is_some_and(|digest| digest.is(&given)) {
                 found = Some(token);
             }
         }
@@ -155,21 +196,21 @@ impl Access {
 
 impl Policy {
     fn read(admin: &Admin) -> Result<Self> {
-        let mut tokens = Vec::new();
-        for grant in &admin.grants {
-            tokens.push(Token {
-                name: grant.name.clone(),
-                scope: grant.scope.clone(),
-                sees_bodies: grant.bodies,
-                digest: digest(&grant.file)?,
-            });
-        }
-        let hosts = admin.hosts.iter().map(|host| host.to_lowercase());
+        let tokens = admin.grants.iter().map(|grant| {
+            let digest = Some(digest(&grant.file)?);
+            let grant = grant.clone();
+            Ok(Token { grant, digest })
+        });
         Ok(Self {
-            hosts: hosts.collect(),
-            tokens,
+            hosts: hosts(admin),
+            tokens: tokens.collect::<Result<_>>()?,
         })
     }
+}
+
+fn hosts(admin: &Admin) -> Vec<String> {
+    let hosts = admin.hosts.iter().map(|host| host.to_lowercase());
+    hosts.collect()
 }
 
 fn digest(file: &Path) -> Result<Digest> {
@@ -187,11 +228,23 @@ fn digest(file: &Path) -> Result<Digest> {
 // === impl Token ===
 
 impl Token {
+    /// What is in the file now. What is no token opens nothing until it is one again.
+    fn read_again(grant: &Grant) -> Self {
+        let digest = digest(&grant.file).inspect_err(|error| {
+            let error = format!("{error:#}");
+            tracing::error!(name = grant.name, error, "a token opens nothing any more");
+        });
+        Self {
+            grant: grant.clone(),
+            digest: digest.ok(),
+        }
+    }
+
     fn caller(&self) -> Caller {
         Caller {
-            name: self.name.clone(),
-            scope: self.scope.clone(),
-            sees_bodies: self.sees_bodies,
+            name: self.grant.name.clone(),
+            scope: self.grant.scope.clone(),
+            sees_bodies: self.grant.bodies,
         }
     }
 }

@@ -17,12 +17,14 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tokio::task::JoinSet;
 
 use super::access::{Access, Caller, Stranger, bearer};
 use super::ask::Deed;
 use super::audit::Event;
 use super::metrics::Outcome;
 use super::refusal::problem;
+use super::serving::Peer;
 
 /// The header a request to the API carries, with any value, that has no token.
 pub(crate) const HEADER: &str = "couplet-ctl";
@@ -36,15 +38,12 @@ const BODY_SECS_MAX: Duration = Duration::from_secs(10);
 /// How much of a path the audit log shows.
 const PATH_BYTES_MAX: usize = 256;
 
-/// The other end of a connection.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
-
 /// Lets requests through that were sent to a name we have.
 pub(super) async fn host(access: Arc<Access>, request: Request, next: Next) -> Response {
     let mut response = match asked_host(request.headers(), request.uri()) {
         Some(host) if is_ours(&host) || access.knows_host(&host) => next.run(request).await,
         Some(host) => {
+            let host = shortened(&host);
             tracing::warn!(
                 host,
                 "the admin port was asked under a name it does not have"
@@ -69,36 +68,66 @@ pub(super) async fn host(access: Arc<Access>, request: Request, next: Next) -> R
     response
 }
 
+/// What is to be kept of a request.
+struct Record {
+    access: Arc<Access>,
+    peer: Option<SocketAddr>,
+    /// The name of the caller; `None` while nobody is known.
+    who: Option<String>,
+    method: Method,
+    path: String,
+    deed: Arc<Deed>,
+}
+
 /// Lets requests through whose sender is known, once their body is there; counts them, and writes
 /// down what they change and why they are refused.
 pub(super) async fn caller(access: Arc<Access>, mut request: Request, next: Next) -> Response {
-    let peer = request.extensions().get::<Peer>();
-    let peer = peer.map(|Peer(address)| *address);
-    let method = request.method().clone();
-    let path = shortened(request.uri().path());
-    let deed = Arc::new(Deed::default());
-    request.extensions_mut().insert(Arc::clone(&deed));
-
-    let (who, response) = match enter(&access, request.headers(), peer) {
-        Ok(caller) => (caller.name.clone(), go_on(request, caller, next).await),
-        Err(why) => ("nobody".to_owned(), stopped(&why)),
+    // Taken out: what has begun must not keep alive the place where it runs.
+    let peer = request.extensions_mut().remove::<Peer>();
+    let mut record = Record {
+        access,
+        peer: peer.as_ref().map(|peer| peer.address),
+        who: None,
+        method: request.method().clone(),
+        path: shortened(request.uri().path()),
+        deed: Arc::default(),
     };
-    let status = response.status();
-    let outcome = Outcome::of(status);
-    outcome.count(&method);
-    let is_told = method == Method::GET || method == Method::HEAD;
-    if !is_told || outcome.is_shut_out() {
-        let from = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
-        access.audit.tell(&Event {
-            who: &who,
-            from: &from,
-            operation: deed.operation.get().copied().unwrap_or("-"),
-            subject: deed.subject.get().map_or(path.as_str(), String::as_str),
-            outcome: outcome.word(),
-            status: status.as_u16(),
-        });
+    let caller = match enter(&record.access, request.headers(), record.peer) {
+        Ok(caller) => caller,
+        Err(why) => return record.close(stopped(&why)),
+    };
+    record.who = Some(caller.name.clone());
+    let extensions = request.extensions_mut();
+    extensions.insert(Arc::clone(&record.deed));
+    extensions.insert(caller);
+    let request = match whole(request).await {
+        Ok(request) => request,
+        Err(refused) => return record.close(refused),
+    };
+    match peer {
+        // This future is dropped when the client hangs up; half a change is worse than a whole one
+        // that nobody waits for.
+        Some(peer) if !record.is_told() => {
+            let work = async move { record.close(finished(request, next).await) };
+            peer.begun.run(Box::pin(work)).await.unwrap_or_else(cut_off)
+        }
+        _ => record.close(next.run(request).await),
     }
-    response
+}
+
+/// What comes of a request, even if its handler panics.
+async fn finished(request: Request, next: Next) -> Response {
+    let mut handler = JoinSet::new();
+    handler.spawn(next.run(request));
+    match handler.join_next().await {
+        Some(Ok(response)) => response,
+        _ => cut_off(),
+    }
+}
+
+fn cut_off() -> Response {
+    let text = "the request was cut off; see the log";
+    problem(StatusCode::INTERNAL_SERVER_ERROR, text)
 }
 
 /// Why a request gets no further.
@@ -107,6 +136,39 @@ enum Stopped {
     Stranger(Stranger),
     /// A web page may have made a browser send it.
     Unguarded,
+}
+
+// === impl Record ===
+
+impl Record {
+    /// Whether it changes nothing.
+    fn is_told(&self) -> bool {
+        self.method == Method::GET || self.method == Method::HEAD
+    }
+
+    /// Counts the request and writes it down.
+    fn close(self, response: Response) -> Response {
+        let status = response.status();
+        let outcome = Outcome::of(status);
+        outcome.count(&self.method);
+        if self.is_told() && !outcome.is_shut_out() {
+            return response;
+        }
+        let from = self.peer.map(|peer| peer.to_string());
+        let event = Event {
+            who: self.who.as_deref().unwrap_or("nobody"),
+            from: from.as_deref().unwrap_or("-"),
+            operation: self.deed.operation.get().copied().unwrap_or("-"),
+            subject: self.deed.subject.get().unwrap_or(&self.path),
+            outcome: outcome.word(),
+            status: status.as_u16(),
+        };
+        match self.who {
+            Some(_) => self.access.audit.tell(&event),
+            None => self.access.tell_stranger(self.peer, &event),
+        }
+        response
+    }
 }
 
 /// Finds out who asks.
@@ -130,15 +192,6 @@ fn stopped(why: &Stopped) -> Response {
     }
 }
 
-/// Hands on what has one meaning and comes from somebody known.
-async fn go_on(mut request: Request, caller: Caller, next: Next) -> Response {
-    if !is_clean(request.uri().path()) {
-        return problem(StatusCode::NOT_FOUND, "there is no such path");
-    }
-    request.extensions_mut().insert(caller);
-    read_body(request, next).await
-}
-
 /// RFC 6750 §3.
 fn challenge(stranger: Stranger) -> Response {
     let (challenge, text) = match stranger {
@@ -160,27 +213,37 @@ fn challenge(stranger: Stranger) -> Response {
     response
 }
 
-async fn read_body(request: Request, next: Next) -> Response {
+/// The request with all of its body, if its path has one meaning.
+async fn whole(request: Request) -> Result<Request, Response> {
+    if !is_clean(request.uri().path()) {
+        return Err(problem(StatusCode::NOT_FOUND, "there is no such path"));
+    }
     let (head, body) = request.into_parts();
     match tokio::time::timeout(BODY_SECS_MAX, to_bytes(body, BODY_BYTES_MAX)).await {
-        Ok(Ok(body)) => next.run(Request::from_parts(head, Body::from(body))).await,
+        Ok(Ok(body)) => Ok(Request::from_parts(head, Body::from(body))),
         Ok(Err(_)) => {
             let text = format!("the request has more than {BODY_BYTES_MAX} bytes, or broke off");
-            problem(StatusCode::PAYLOAD_TOO_LARGE, &text)
+            Err(problem(StatusCode::PAYLOAD_TOO_LARGE, &text))
         }
-        Err(_) => problem(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
+        Err(_) => {
+            let text = "the request came too slowly";
+            Err(problem(StatusCode::REQUEST_TIMEOUT, text))
+        }
     }
 }
 
-/// Whether every segment of a path is one, as whatever reads it might understand it: none is
-/// empty, leads up, carries parameters (RFC 3986 §3.3) or is in another notation.
+/// Whether every segment of a path, as it was sent, is one: none is empty, leads up, carries
+/// parameters (RFC 3986 §3.3) or is in another notation. What an address in it decodes to is read
+/// as an address only: a name may have a backslash (XEP-0106), and a resource any signs.
 fn is_clean(path: &str) -> bool {
-    path.trim_start_matches('/').split('/').all(|segment| {
-        let decoded = percent_encoding::percent_decode_str(segment).decode_utf8();
-        let leads_up = |text: &str| text.split('/').any(|part| matches!(part, "." | ".."));
-        let is_plain = |text: &str| !text.contains(['\\', '\0']) && !leads_up(text);
-        !segment.is_empty() && !segment.contains(';') && decoded.is_ok_and(|text| is_plain(&text))
-    }) && !path.starts_with("//")
+    path.strip_prefix('/')
+        .unwrap_or(path)
+        .split('/')
+        .all(|segment| {
+            // Browsers take it for a dot (WHATWG URL §4.2).
+            let dotted = segment.replace("%2e", ".").replace("%2E", ".");
+            !matches!(dotted.as_str(), "" | "." | "..") && !segment.contains([';', '\\'])
+        })
 }
 
 fn shortened(path: &str) -> String {
@@ -248,6 +311,10 @@ mod tests {
             "/accounts/a.b%2E@c..d",
             "/sessions/r%40a%2Fphone%3B1",
             "/accounts/100%2525",
+            "/accounts/d%5C27artagnan%40a.example",
+            "/sessions/r%40a.example%2F..",
+            "/sessions/r%40a.example%2Fx%2F..%2Fy",
+            "/sessions/r%40a.example%2F%5C",
         ] {
             assert!(is_clean(clean), "{clean}");
         }
@@ -259,13 +326,12 @@ mod tests {
             "/./nodes",
             "/../healthz",
             "/%2e%2e/healthz",
-            "/accounts/..%2fnodes",
-            "/accounts/x%2F..%2F..%2Fnodes",
+            "/%2E./healthz",
+            "/accounts/%2e",
             "/nodes;x",
             "/nodes;x=1/..",
-            "/accounts/a%5Cb",
-            "/accounts/%00",
-            "/accounts/%ff",
+            "/accounts/a\\b",
+            "/..\\healthz",
         ] {
             assert!(!is_clean(wrong), "{wrong}");
         }

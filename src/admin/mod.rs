@@ -14,12 +14,13 @@
 //!                └── counts it, writes it into the audit log ◀── what it was about ──┘
 //! ```
 //!
+//! - [`serving`]: its connections.
 //! - [`guard`], [`access`]: who gets through, and as whom.
 //! - [`operation`], [`ask`]: one thing that can be asked; one request for it.
 //! - [`accounts`], [`domains`], [`bans`], [`cluster`], [`sessions`], [`trace`], [`node`]: what can
 //!   be asked, by subject.
 //! - [`openapi`]: the document about it, made from the operations.
-//! - [`audit`], [`metrics`]: what is kept of requests.
+//! - [`audit`], [`strangers`], [`metrics`]: what is kept of requests.
 
 mod access;
 mod accounts;
@@ -34,7 +35,9 @@ mod node;
 mod openapi;
 mod operation;
 mod refusal;
+mod serving;
 mod sessions;
+mod strangers;
 mod trace;
 
 #[cfg(test)]
@@ -42,25 +45,17 @@ mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
+use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Extension, Router};
 use couplet_origin::clerk::Wanted;
 use couplet_origin::directives::{self, Target};
 use couplet_proto::Jid;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 
-use self::guard::Peer;
 use self::operation::{Operation, Reach, told};
 use self::refusal::problem;
 use crate::telemetry::Metrics;
@@ -73,20 +68,12 @@ pub(crate) use domains::Domains;
 pub(crate) use guard::HEADER as GUARD_HEADER;
 pub(crate) use node::{AskNode, Configuration, Health, NodeTold, Told, here};
 pub(crate) use refusal::{Problem, Refusal};
+pub(crate) use serving::serve;
 pub(crate) use sessions::{AskSessions, Kicked, Session, SessionPage};
 pub(crate) use trace::{AskTrace, TraceBegin, Traced, TracedChild, TracedStanza, TracedWay};
 
 /// The most accounts or sessions in one answer.
 pub(crate) const PAGE_MAX: usize = 1000;
-
-/// How many connections are served at once; more wait to be accepted.
-const CONNECTIONS_MAX: usize = 128;
-
-/// How long a client may take to send the head of a request.
-const HEAD_SECS_MAX: Duration = Duration::from_secs(10);
-
-/// How long to wait after a failed accept: it fails again at once while no file can be opened.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the port asks of every node.
 pub(crate) trait Backend: Send + Sync + 'static {
@@ -307,40 +294,6 @@ fn nowhere() -> Response {
 fn elsewhere() -> Response {
     let text = "this is an edge: it has no accounts and no slots; ask the port of an origin";
     problem(StatusCode::NOT_FOUND, text)
-}
-
-/// Serves the port, for ever. Connections end when the future is dropped.
-pub(crate) async fn serve(listener: TcpListener, router: Router) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut connections = JoinSet::new();
-    loop {
-        let permit = Arc::clone(&permits).acquire_owned().await;
-        let (socket, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                tracing::warn!(%error, "the admin port cannot accept");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
-        };
-        let router = router.clone().layer(Extension(Peer(peer)));
-        connections.spawn(async move {
-            let _permit = permit;
-            answer(socket, router).await;
-        });
-        while connections.try_join_next().is_some() {}
-    }
-}
-
-async fn answer(socket: TcpStream, router: Router) {
-    let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new())
-        .header_read_timeout(HEAD_SECS_MAX);
-    let service = TowerToHyperService::new(router);
-    // A client that speaks something else or leaves early is its own affair.
-    if let Err(error) = http.serve_connection(TokioIo::new(socket), service).await {
-        tracing::debug!(%error, "a connection of the admin port failed");
-    }
 }
 
 async fn healthz() -> &'static str {

@@ -208,14 +208,16 @@ async fn stop_wished(signals: &mut Signals, is_stale: &mut bool) {
     }
 }
 
-/// The log level and who may use the port for operators, as far as the sources can be read.
+/// The log level and who may use the port for operators, as far as the sources can be read; if not,
+/// only what is in the files of tokens.
 fn reload(role: Role, sources: &Sources, logging: &Logging, access: &Access) {
     let (settings, shown) = match config::load_shown(sources, role) {
         Ok(loaded) => loaded,
         Err(mistakes) => {
             for mistake in mistakes {
-                tracing::error!(%mistake, "log level and tokens not reloaded: the old ones stay");
+                tracing::error!(%mistake, "settings not reloaded: the old ones stay");
             }
+            access.reload_tokens();
             return;
         }
     };
@@ -224,13 +226,8 @@ fn reload(role: Role, sources: &Sources, logging: &Logging, access: &Access) {
         Ok(()) => tracing::info!(level, "log level reloaded"),
         Err(error) => tracing::error!(%error, "log level not reloaded: the old one stays"),
     }
-    match access.reload(&settings.admin, shown) {
-        Ok(()) => tracing::info!(tokens = settings.admin.grants.len(), "tokens reloaded"),
-        Err(error) => {
-            let error = format!("{error:#}");
-            tracing::error!(error, "tokens not reloaded: the old ones stay");
-        }
-    }
+    access.reload(&settings.admin, shown);
+    tracing::info!(tokens = settings.admin.grants.len(), "tokens reloaded");
 }
 
 /// Certificates for clients, as far as they can be read.

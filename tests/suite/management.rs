@@ -230,12 +230,30 @@ fn tokens_and_the_audit_log_are_taken_up_again_on_sighup() {
     said(&guarded.ctl("another", &add, "angelica\n"), 0);
     guarded.expect_audited(["server", "account_add", "nurse@capulet.lit", "done"]);
 
-    fs::write(guarded.path("server"), "short\n").expect("written");
+    // Which is a mistake in the configuration, too.
+    fs::remove_file(guarded.path("server")).expect("removed");
     guarded.server.signal("HUP");
-    soon("the mistake is told", || {
-        guarded.server.log().contains("tokens not reloaded")
+    soon("the token is taken away", || {
+        !guarded.ctl("another", &["nodes"], "").status.success()
     });
-    said(&guarded.ctl("another", &["nodes"], ""), 0);
+    said(&guarded.ctl("reader", &["nodes"], ""), 0);
+    let log = guarded.server.log();
+    for part in ["settings not reloaded", "a token opens nothing any more"] {
+        assert!(log.contains(part), "{log}");
+    }
+}
+
+#[test]
+fn a_strange_name_is_not_logged_whole() {
+    let server = Server::start(&[]);
+    let name = "x".repeat(5000);
+    let request = format!("GET /healthz HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n");
+    let answer = raw(server.admin, &request);
+    assert!(answer.starts_with("HTTP/1.1 421 "), "{answer}");
+    soon("it is told", || {
+        server.log().contains("a name it does not have")
+    });
+    assert!(!server.log().contains(&name[..300]));
 }
 
 #[test]
