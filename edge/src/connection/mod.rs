@@ -288,6 +288,10 @@ impl Connection {
         self.place.set_carrier(Carrier::Tls);
         self.phase = Phase::Open;
         self.step(Event::Secured(secured));
+        // It may have been banned while TLS was under way, when there was nothing to be said.
+        if self.place.queue.peer().is_some() {
+            self.stand_where_it_is();
+        }
     }
 
     /// Runs until the connection is over or wants TLS.
