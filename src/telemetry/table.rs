@@ -76,7 +76,8 @@ const CERTIFICATES: &[Metric] = &[Metric::gauge(
 )
 .by(&[Label::given(
     "domain",
-    "a domain with a certificate of its own, `default`, or for links `edge.couplet` and `origin.couplet`",
+    "a domain with a certificate of its own, `default`, or for links `edge.couplet` and \
+     `origin.couplet`",
 )])
 .says(
     "When a certificate ends, for clients or for links; not there without one.",
