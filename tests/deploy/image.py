@@ -18,7 +18,8 @@ NAME = "nobody.example"
 
 # All there may be. Libraries differ with the machine.
 EXPECTED = {
-    "data", "etc", "etc/couplet", "etc/couplet/link", "etc/group", "etc/nsswitch.conf", "etc/passwd",
+    "data", "etc", "etc/couplet", "etc/couplet/link",
+    "etc/couplet/link-edge", "etc/couplet/link-origin", "etc/group", "etc/nsswitch.conf", "etc/passwd",
     "etc/ssl", "etc/ssl/certs", "etc/ssl/certs/ca-certificates.crt", "usr", "usr/local",
     "usr/local/bin", "usr/local/bin/couplet",
 }
@@ -38,7 +39,7 @@ def holds_nothing_else(root):
             assert not mode & (stat.S_ISUID | stat.S_ISGID), name
             is_known = name == "usr/local/bin/couplet" or name.startswith(("lib", "usr/lib"))
             assert is_known or not is_program, f"{name} is a program"
-    for folder in ("data", "etc/couplet/link"):
+    for folder in ("data", "etc/couplet/link", "etc/couplet/link-edge", "etc/couplet/link-origin"):
         found = (root / folder).stat()
         assert (found.st_uid, found.st_gid) == (dockerfile.USER, dockerfile.GROUP), folder
 
